@@ -1,0 +1,117 @@
+"""The one tree of errors. It knows no HTTP: `wire/status.py` alone maps a class to a status.
+
+SiroccoError
+├── InputError              the caller sent something we cannot use
+│   ├── InvalidInput        a field has a wrong type or value
+│   ├── UnknownModel        no such model id
+│   ├── MissingBody         the request carries no body
+│   ├── PromptTooLong       the prompt and its answer cannot fit the model
+│   └── RequestTooLarge     more bytes than we read
+├── AuthError               the caller did not prove who they are
+│   ├── MissingCredentials
+│   ├── MalformedCredentials
+│   └── WrongCredentials
+├── LimitError              right request, wrong moment
+│   └── OutOfCapacity
+├── Interrupted             the answer ended before it was whole
+│   └── Aborted
+└── SetupError              this installation cannot do it
+    ├── ConfigError         a setting has a bad value
+    ├── CheckpointError     a folder is not a checkpoint we can load
+    ├── ModelNotInstalled   the catalogue knows the model; its weights are not here
+    └── BackendUnavailable  a device, a kernel or a format is not available
+"""
+
+
+class SiroccoError(Exception):
+    """Any error that Sirocco raises on purpose; its text is one sentence for a person."""
+
+
+class InputError(SiroccoError):
+    """The caller sent something that cannot be used."""
+
+
+class InvalidInput(InputError):
+    """A field has a wrong type or a value outside its limits; the text names all three."""
+
+
+class UnknownModel(InputError):
+    """The model id is not in the catalogue."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"No such model {model_id} or task")
+        self.model_id = model_id
+
+
+class MissingBody(InputError):
+    """The request carries no body."""
+
+
+class PromptTooLong(InputError):
+    """The prompt and its answer cannot fit into the model or its KV cache."""
+
+    def __init__(self, n_prompt_tokens: int, max_tokens: int, limit_tokens: int) -> None:
+        super().__init__(
+            f"The estimated number of input and maximum output tokens "
+            f"({n_prompt_tokens} + {max_tokens}) exceeded this model context window limit "
+            f"({limit_tokens})"
+        )
+        self.n_prompt_tokens = n_prompt_tokens
+        self.max_tokens = max_tokens
+        self.limit_tokens = limit_tokens
+
+
+class RequestTooLarge(InputError):
+    """The request has more bytes than the server reads."""
+
+
+class AuthError(SiroccoError):
+    """The caller did not prove who they are."""
+
+
+class MissingCredentials(AuthError):
+    """The request has no credentials at all."""
+
+
+class MalformedCredentials(AuthError):
+    """The credentials do not have the form of an API token."""
+
+
+class WrongCredentials(AuthError):
+    """The API token is well formed, but unknown, revoked, or not for this account."""
+
+
+class LimitError(SiroccoError):
+    """A right request at a moment when it cannot be served."""
+
+
+class OutOfCapacity(LimitError):
+    """The waiting queue is full."""
+
+
+class Interrupted(SiroccoError):
+    """The answer ended before it was whole."""
+
+
+class Aborted(Interrupted):
+    """The caller left, or the engine stopped, before the answer was whole."""
+
+
+class SetupError(SiroccoError):
+    """This installation cannot do what was asked of it."""
+
+
+class ConfigError(SetupError):
+    """A setting or an option has a bad value."""
+
+
+class CheckpointError(SetupError):
+    """A folder is not a checkpoint that can be loaded; the text names every fault found."""
+
+
+class ModelNotInstalled(SetupError):
+    """The catalogue knows the model, but its weights are not on this machine."""
+
+
+class BackendUnavailable(SetupError):
+    """A device, a kernel or a weight format is not available here."""
