@@ -1,0 +1,74 @@
+"""The network of the Mistral/Llama family. It knows nothing of caches, batches or text."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sirocco.attention.base import Attend
+from sirocco.attention.dense import dense_attention
+from sirocco.model.config import ModelConfig
+from sirocco.model.layers import Layer, RMSNorm
+from sirocco.model.rope import inverse_frequencies, rotation
+
+
+class Transformer(nn.Module):
+    """Token ids in, logits out; MHA, GQA and MQA differ in `config.n_kv_heads` alone."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
+        self.norm = RMSNorm(config.dim, config.norm_eps)
+        self.head = (
+            None if config.tie_embeddings else nn.Linear(config.dim, config.vocab_size, bias=False)
+        )
+        self._frequencies = inverse_frequencies(config)  # float32, whatever the weights are
+
+    def forward(
+        self,
+        token_ids: Tensor,
+        positions: Tensor,
+        *,
+        attend: Attend | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Logits of the token after each of the step's tokens.
+
+        Args:
+            token_ids, positions: [T] int64; sequences lie end to end, without padding.
+            attend: attention over the step; None takes the T tokens as one whole sequence
+                and the definition in `attention/dense.py`.
+            rows: [R] int64, the tokens whose logits are wanted; None wants all.
+
+        Returns: [T or R, vocab_size] float32.
+        """
+        attend = attend or self._attend_densely
+        self._frequencies = self._frequencies.to(token_ids.device)
+        turn = rotation(positions, self._frequencies)
+        x = self.embedding(token_ids)  # [T, dim]
+        for index, layer in enumerate(self.layers):
+            x = layer(x, turn, attend, index)
+        return self.logits(self.norm(x if rows is None else x[rows]))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Scores of every token of the vocabulary: normed [R, dim] → [R, vocab_size] float32."""
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        return F.linear(x, weight).float()
+
+    def _attend_densely(self, q: Tensor, k: Tensor, v: Tensor, layer: int) -> Tensor:  # noqa: ARG002
+        return dense_attention(q, k, v, window=self.config.window)
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Small random weights: std 0.02, less for what is added to the residual stream.
+
+        Source: Radford 2019 §2.3 (1/√(2·n_layers) for residual projections).
+        """
+        residual = 0.02 / (2 * self.config.n_layers) ** 0.5
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 1:
+                parameter.fill_(1.0)
+            else:
+                std = residual if name.endswith(("wo.weight", "w2.weight")) else 0.02
+                parameter.normal_(0.0, std, generator=generator)

@@ -1,0 +1,228 @@
+"""Weights on disk: safetensors in the Hugging Face layout, or in Mistral's own.
+
+Files are memory-mapped and tensors are taken one at a time, so loading needs the memory of
+the network and of one tensor. Everything is checked against the files' headers first: one
+error names every tensor that is missing, unexpected or of another shape.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sirocco.errors import CheckpointError
+from sirocco.model.config import ModelConfig
+from sirocco.model.rope import half_split_from_interleaved
+from sirocco.model.transformer import Transformer
+
+_FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
+_MOST_FAULTS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a kind of checkpoint names its tensors.
+
+    Attributes:
+        top, in_layer: our names → theirs, outside the layers and inside one.
+        layer_prefix: what stands before a layer's number.
+        interleaved: rotary pairs are neighbours, not half-split.
+        ignored: endings of tensors that carry nothing to learn from.
+    """
+
+    top: dict[str, str]
+    in_layer: dict[str, str]
+    layer_prefix: str
+    interleaved: bool
+    ignored: tuple[str, ...] = ()
+
+    def name_of(self, ours: str) -> str:
+        """Their name of one of our parameters.
+
+        `layers.3.attention.wq.weight` is `model.layers.3.self_attn.q_proj.weight` in HF's.
+        """
+        if ours in self.top:
+            return self.top[ours]
+        _, number, inner = ours.split(".", 2)
+        return f"{self.layer_prefix}{number}.{self.in_layer[inner]}"
+
+
+HF_LAYOUT = Layout(
+    top={
+        "embedding.weight": "model.embed_tokens.weight",
+        "norm.weight": "model.norm.weight",
+        "head.weight": "lm_head.weight",
+    },
+    in_layer={
+        "attention_norm.weight": "input_layernorm.weight",
+        "attention.wq.weight": "self_attn.q_proj.weight",
+        "attention.wk.weight": "self_attn.k_proj.weight",
+        "attention.wv.weight": "self_attn.v_proj.weight",
+        "attention.wo.weight": "self_attn.o_proj.weight",
+        "feed_forward_norm.weight": "post_attention_layernorm.weight",
+        "feed_forward.w1.weight": "mlp.gate_proj.weight",
+        "feed_forward.w2.weight": "mlp.down_proj.weight",
+        "feed_forward.w3.weight": "mlp.up_proj.weight",
+    },
+    layer_prefix="model.layers.",
+    interleaved=False,
+    ignored=("rotary_emb.inv_freq",),
+)
+
+MISTRAL_LAYOUT = Layout(
+    top={
+        "embedding.weight": "tok_embeddings.weight",
+        "norm.weight": "norm.weight",
+        "head.weight": "output.weight",
+    },
+    in_layer={name: name.replace("feed_forward_norm", "ffn_norm") for name in HF_LAYOUT.in_layer},
+    layer_prefix="layers.",
+    interleaved=True,
+    ignored=("rope.freqs",),
+)
+
+
+def load_model(
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Transformer:
+    """Load a checkpoint folder into a network.
+
+    Args:
+        on_progress: told (parameters loaded, parameters in all) after each one.
+
+    Raises: CheckpointError in one sentence; faults of single tensors are all named.
+    """
+    config = ModelConfig.from_folder(folder)
+    layout = HF_LAYOUT if (folder / "config.json").exists() else MISTRAL_LAYOUT
+    with torch.device("meta"):
+        model = Transformer(config)
+    with ExitStack() as files:
+        tensors = _open_tensors(folder, files)
+        names = [name for name, _ in model.named_parameters()]
+        _check(tensors, {layout.name_of(name): model.get_parameter(name) for name in names},
+               layout=layout, config=config, folder=folder)  # fmt: skip
+        for done, name in enumerate(names, start=1):
+            tensor = tensors[layout.name_of(name)].read()
+            if layout.interleaved:
+                tensor = _half_split(name, tensor, config)
+            _set_parameter(model, name, tensor.to(device=device, dtype=dtype))
+            if on_progress is not None:
+                on_progress(done, len(names))
+    return model.eval()
+
+
+def save_model(model: Transformer, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write `config.json` and `model.safetensors` in the Hugging Face layout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        HF_LAYOUT.name_of(name): parameter.detach().to("cpu", dtype).contiguous()
+        for name, parameter in model.named_parameters()
+    }
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    raw = model.config.to_hf() | {"dtype": str(dtype).removeprefix("torch.")}
+    (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A tensor in a file that is mapped, but not read."""
+
+    file: Any
+    name: str
+    shape: list[int]
+    dtype: str
+
+    def read(self) -> Tensor:
+        tensor: Tensor = self.file.get_tensor(self.name)
+        return tensor
+
+
+def _open_tensors(folder: Path, files: ExitStack) -> dict[str, _Stored]:
+    """Map every file of a checkpoint and list the tensors that their headers name."""
+    stored: dict[str, _Stored] = {}
+    for path in _weight_files(folder):
+        try:
+            file = files.enter_context(safe_open(path, framework="pt"))
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                piece = file.get_slice(name)
+                stored[name] = _Stored(file, name, piece.get_shape(), str(piece.get_dtype()))
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
+    return stored
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        return sorted(_indexed_files(folder, index))
+    for name in ("model.safetensors", "consolidated.safetensors"):
+        if (folder / name).exists():
+            return [folder / name]
+    raise CheckpointError(
+        f"{folder} has no weights: model.safetensors, its index, or consolidated.safetensors"
+    )
+
+
+def _indexed_files(folder: Path, index: Path) -> Iterator[Path]:
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{index} is not an index of safetensors: {error!r}") from error
+    for name in names:
+        # The index is data from outside: it may not lead out of the folder.
+        if not isinstance(name, str) or Path(name).name != name or "\\" in name:
+            raise CheckpointError(f"{index} names {name!r}, which is not a file of the folder")
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{index} names {name}, which is not there")
+        yield folder / name
+
+
+def _check(
+    stored: dict[str, _Stored],
+    wanted: dict[str, Tensor],
+    *,
+    layout: Layout,
+    config: ModelConfig,
+    folder: Path,
+) -> None:
+    faults = [f"missing {name}" for name in wanted if name not in stored]
+    for name, tensor in stored.items():
+        if name not in wanted:
+            tied_head = config.tie_embeddings and name == layout.top["head.weight"]
+            if not tied_head and not name.endswith(layout.ignored):
+                faults.append(f"unexpected {name}")
+        elif tensor.shape != list(wanted[name].shape):
+            faults.append(f"{name} is {tensor.shape}, expected {list(wanted[name].shape)}")
+        elif tensor.dtype not in _FLOAT_DTYPES:
+            faults.append(f"{name} has dtype {tensor.dtype}, expected {'/'.join(_FLOAT_DTYPES)}")
+    if faults:
+        shown = "; ".join(faults[:_MOST_FAULTS_SHOWN])
+        more = f"; and {len(faults) - _MOST_FAULTS_SHOWN} more" * (len(faults) > _MOST_FAULTS_SHOWN)
+        raise CheckpointError(
+            f"the weights in {folder} do not match its config ({len(faults)} faults): {shown}{more}"
+        )
+
+
+def _half_split(name: str, tensor: Tensor, config: ModelConfig) -> Tensor:
+    if name.endswith("attention.wq.weight"):
+        return half_split_from_interleaved(tensor, config.n_heads)
+    if name.endswith("attention.wk.weight"):
+        return half_split_from_interleaved(tensor, config.n_kv_heads)
+    return tensor
+
+
+def _set_parameter(model: Transformer, name: str, tensor: Tensor) -> None:
+    owner, _, attribute = name.rpartition(".")
+    parameter = torch.nn.Parameter(tensor, requires_grad=False)
+    setattr(model.get_submodule(owner), attribute, parameter)
