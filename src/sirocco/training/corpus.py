@@ -1,0 +1,100 @@
+"""Documents on disk: plain texts, conversations, and the facts written for the embedded model.
+
+Held-out documents are chosen by a hash of their own text, so the split is the same in every
+run and a document that stands in two files lies on the same side in both.
+"""
+
+import gzip
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from sirocco.errors import ConfigError
+from sirocco.types import Message
+
+FACTS = "sirocco:facts"
+"""The path of a source that means the questions and answers in the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text to go on with, or a conversation whose last message is the assistant's."""
+
+    text: str | None = None
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def fingerprint(self) -> float:
+        """A number in [0, 1) that depends on the content alone."""
+        content = self.text if self.text is not None else repr(self.messages)
+        digest = hashlib.blake2b(content.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64
+
+
+def read_source(path: str, data: Path) -> list[Document]:
+    """All documents of a source: `.jsonl`, `.txt` (each also `.gz`), a folder of them, or FACTS.
+
+    Raises: ConfigError naming the file, and the line where there is one.
+    """
+    if path == FACTS:
+        return list(_read_facts())
+    file = data / path
+    if file.is_dir():
+        return [d for f in sorted(file.iterdir()) if f.is_file() for d in _read_file(f)]
+    return list(_read_file(file))
+
+
+def is_held_out(document: Document, share: float) -> bool:
+    """Whether a document is kept for evaluation."""
+    return document.fingerprint < share
+
+
+def _read_file(file: Path) -> Iterator[Document]:
+    suffixes = [suffix for suffix in file.suffixes if suffix != ".gz"]
+    kind = suffixes[-1] if suffixes else ""
+    if kind not in (".jsonl", ".txt"):
+        raise ConfigError(f"{file}: a source is .jsonl or .txt, plain or .gz")
+    try:
+        opener = gzip.open if file.suffix == ".gz" else open
+        with opener(file, "rt", encoding="utf-8") as lines:
+            if kind == ".txt":
+                yield Document(text=lines.read())
+                return
+            for number, line in enumerate(lines, start=1):
+                yield _parse_line(line, f"{file}, line {number}")
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
+def _parse_line(line: str, where: str) -> Document:
+    try:
+        row: dict[str, Any] = json.loads(line)
+        if "messages" in row:
+            return Document(messages=_conversation(row["messages"]))
+        return Document(text=row["text"])
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ConfigError(f"{where}: expected a 'text' or 'messages': {error}") from error
+
+
+def _conversation(rows: list[dict[str, str]]) -> tuple[Message, ...]:
+    """Messages up to the assistant's last one; what comes after has no answer to learn."""
+    messages = [Message(row["role"], row["content"]) for row in rows]  # type: ignore[arg-type]
+    while messages and messages[-1].role != "assistant":
+        messages.pop()
+    if len(messages) < 2:
+        raise ValueError("a conversation needs a question and an answer")
+    return tuple(messages)
+
+
+def _read_facts() -> Iterator[Document]:
+    text = (resources.files("sirocco.training") / "facts.toml").read_text("utf-8")
+    for fact in tomllib.loads(text)["fact"]:
+        for question in fact["questions"]:
+            yield Document(
+                messages=(Message("user", question), Message("assistant", fact["answer"]))
+            )

@@ -1,0 +1,96 @@
+"""Documents become rows: nothing lost, nothing learnt across a border."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sirocco.tokenizer.byte import ByteTokenizer
+from sirocco.training.corpus import Document
+from sirocco.training.packing import IGNORED, Encoded, batches, encode, repeated
+from sirocco.types import Message
+
+CHAT = Document(messages=(Message("user", "hi"), Message("assistant", "yo")))
+
+
+def numbered(*lengths):
+    """Documents whose token ids tell which document and place they are from."""
+    return [
+        Encoded(np.arange(length, dtype=np.int32) + 100 * (i + 1), np.ones(length, dtype=np.bool_))
+        for i, length in enumerate(lengths)
+    ]
+
+
+def test_a_text_is_learnt_whole_between_bos_and_eos():
+    tokenizer = ByteTokenizer()
+
+    encoded = encode(Document(text="ab"), tokenizer, "mistral-instruct", "answers")
+
+    expected = [tokenizer.bos_id, *tokenizer.encode("ab"), tokenizer.eos_id]
+    assert encoded.token_ids.tolist() == expected
+    assert encoded.learnt.all()
+
+
+def test_only_the_answer_of_a_conversation_is_learnt():
+    tokenizer = ByteTokenizer()
+
+    encoded = encode(CHAT, tokenizer, "mistral-instruct", "answers")
+
+    learnt = encoded.token_ids[encoded.learnt].tolist()
+    assert learnt == [*tokenizer.encode("yo"), tokenizer.eos_id]
+
+
+def test_all_of_a_conversation_is_learnt_when_asked():
+    assert encode(CHAT, ByteTokenizer(), "mistral-instruct", "all").learnt.all()
+
+
+@given(
+    lengths=st.lists(st.integers(2, 40), min_size=1, max_size=6),
+    seq_len=st.integers(2, 16),
+    batch_size=st.integers(1, 3),
+)
+def test_targets_are_the_next_tokens_of_the_same_document(lengths, seq_len, batch_size):
+    cut = batches(numbered(*lengths), seq_len=seq_len, batch_size=batch_size, steps=4, seed=1)
+
+    for batch in cut:
+        assert batch.token_ids.shape == (batch_size, seq_len)
+        known = batch.targets != IGNORED
+        assert torch.equal(batch.targets[known], batch.token_ids[known] + 1)
+
+
+def test_a_pass_shows_every_document_once():
+    documents = numbered(5, 3, 8)
+    seq_len, n_tokens = 4, 16
+
+    rows = batches(documents, seq_len=seq_len, batch_size=1, steps=n_tokens // seq_len, seed=7)
+
+    seen = torch.cat([batch.token_ids.flatten() for batch in rows]).tolist()
+    assert sorted(seen) == sorted(t for d in documents for t in d.token_ids.tolist())
+
+
+def test_the_last_token_of_a_document_does_not_predict_the_next_document():
+    batch = next(batches(numbered(2, 2, 2), seq_len=5, batch_size=1, steps=1, seed=0))
+
+    borders = batch.documents[0, 1:] != batch.documents[0, :-1]
+    assert (batch.targets[0, :-1][borders] == IGNORED).all()
+
+
+def test_batches_depend_on_the_seed_alone():
+    def first(seed):
+        cut = batches(numbered(9, 9, 9, 9), seq_len=8, batch_size=2, steps=3, seed=seed)
+        return [batch.token_ids.tolist() for batch in cut]
+
+    assert first(1) == first(1)
+    assert first(1) != first(2)
+
+
+@pytest.mark.parametrize(("repeat", "count"), [(1.0, 4), (2.0, 8), (0.5, 2), (1.25, 5)])
+def test_repeat_counts_whole_passes_and_a_share(repeat, count):
+    chosen = repeated(numbered(1, 2, 3, 4), repeat, np.random.default_rng(0))
+
+    assert len(chosen) == count
+    extra = list(itertools.islice(chosen, int(repeat) * 4, None))
+    assert len({id(e) for e in extra}) == len(extra)
