@@ -142,15 +142,14 @@ def _tokenizer(recipe: Recipe, data: Path, out: Path, listener: Listener) -> Tok
     file = out / "tokenizer.json"
     if not file.exists():
         listener.said("learning the vocabulary")
-        train_tokenizer(_all_texts(recipe, data), preset(recipe.preset).vocab_size, file)
+        train_tokenizer(_vocabulary_texts(recipe, data), preset(recipe.preset).vocab_size, file)
     return load_tokenizer(out)
 
 
-def _all_texts(recipe: Recipe, data: Path) -> Iterator[str]:
-    """Every text of every source once, whatever its repeat, without what is held out."""
-    paths = dict.fromkeys(source.path for phase in recipe.phase for source in phase.source)
-    for path in paths:
-        for document in read_source(path, data):
+def _vocabulary_texts(recipe: Recipe, data: Path) -> Iterator[str]:
+    """Every text of the first phase once, whatever its repeat, without what is held out."""
+    for source in recipe.phase[0].source:
+        for document in read_source(source.path, data):
             if not is_held_out(document, recipe.held_out):
                 yield from _texts_of(document)
 
