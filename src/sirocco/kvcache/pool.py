@@ -1,0 +1,51 @@
+"""The tensors of the KV cache. It knows slots, not who holds them (`block_manager.py`)."""
+
+import torch
+from torch import Tensor
+
+
+class KVCache:
+    """Keys and values of every layer, in blocks that are allocated once.
+
+    A slot is one position: `block_id * block_size + offset`. Slots that were never written
+    hold whatever the memory held; readers must not touch them.
+
+    Attributes:
+        k, v: per layer, [N, P, K, D].
+    """
+
+    def __init__(
+        self,
+        *,
+        n_layers: int,
+        n_blocks: int,
+        block_size: int,
+        n_kv_heads: int,
+        head_dim: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        shape = (n_blocks, block_size, n_kv_heads, head_dim)
+        self.block_size = block_size
+        self.k = [torch.empty(shape, dtype=dtype, device=device) for _ in range(n_layers)]
+        self.v = [torch.empty(shape, dtype=dtype, device=device) for _ in range(n_layers)]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of a stored value."""
+        return self.k[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+        return self.k[0].device
+
+    def slots(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of one layer by slot: two views [N·P, K, D] of the same memory."""
+        return self.k[layer].flatten(0, 1), self.v[layer].flatten(0, 1)
+
+    def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
+        """Store k, v [T, K, D] at `slots` [T] int64."""
+        keys, values = self.slots(layer)
+        keys.index_copy_(0, slots, k.to(keys.dtype))
+        values.index_copy_(0, slots, v.to(values.dtype))

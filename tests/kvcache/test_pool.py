@@ -1,0 +1,27 @@
+"""The tensors: a slot is block_id · block_size + offset, in every layer."""
+
+import torch
+
+from sirocco.kvcache.pool import KVCache
+
+
+def test_what_is_written_to_a_slot_lies_in_its_block():
+    cache = KVCache(n_layers=2, n_blocks=3, block_size=4, n_kv_heads=2, head_dim=8)
+    k, v = torch.ones(1, 2, 8), torch.full((1, 2, 8), 2.0)
+
+    cache.write(1, torch.tensor([2 * 4 + 3]), k, v)
+
+    torch.testing.assert_close(cache.k[1][2, 3], k[0])
+    torch.testing.assert_close(cache.v[1][2, 3], v[0])
+
+
+def test_values_are_stored_in_the_type_of_the_cache():
+    cache = KVCache(
+        n_layers=1, n_blocks=1, block_size=2, n_kv_heads=1, head_dim=4, dtype=torch.bfloat16
+    )
+
+    cache.write(0, torch.tensor([0]), torch.ones(1, 1, 4), torch.ones(1, 1, 4))
+
+    keys, _ = cache.slots(0)
+    assert keys.dtype is torch.bfloat16
+    assert keys.shape == (2, 1, 4)
