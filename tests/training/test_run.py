@@ -1,6 +1,7 @@
 """A whole run, small: it learns, it resumes to the same end, its checkpoint serves."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -41,8 +42,12 @@ def data(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "texts.txt").write_text("the cat sat on the mat and the dog ran to the cat. " * 40)
-    row = '{"messages": [{"role": "user", "content": "say %d"}, {"role": "assistant", "content": "it is %d"}]}'
-    (folder / "rows.jsonl").write_text("\n".join(row % (i, i) for i in range(40)))
+    rows = [[("user", f"say {i}"), ("assistant", f"it is {i}")] for i in range(40)]
+    as_json = [
+        json.dumps({"messages": [{"role": role, "content": text} for role, text in row]})
+        for row in rows
+    ]
+    (folder / "rows.jsonl").write_text("\n".join(as_json))
     return folder
 
 
@@ -70,7 +75,7 @@ def test_the_loss_falls_and_the_checkpoint_loads(data, tmp_path):
     assert model(token_ids, torch.arange(len(token_ids))).isfinite().all()
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -81,9 +86,9 @@ def test_a_killed_run_resumes_to_the_same_weights(data, tmp_path, killed_after):
 
     def die(progress):
         if progress.step == killed_after:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run_recipe(
             RECIPE, data, tmp_path / "broken", resume=False, device="cpu",
             listener=Listener(said=lambda _: None, stepped=die),
