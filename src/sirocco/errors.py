@@ -14,7 +14,8 @@ SiroccoError
 ├── LimitError              right request, wrong moment
 │   └── OutOfCapacity
 ├── Interrupted             the answer ended before it was whole
-│   └── Aborted
+│   ├── Aborted
+│   └── ModelFault          the model's numbers for this answer are of no use
 └── SetupError              this installation cannot do it
     ├── ConfigError         a setting has a bad value
     ├── CheckpointError     a folder is not a checkpoint we can load
@@ -95,6 +96,10 @@ class Interrupted(SiroccoError):
 
 class Aborted(Interrupted):
     """The caller left, or the engine stopped, before the answer was whole."""
+
+
+class ModelFault(Interrupted):
+    """The model computed logits that are not finite, or tokens without text; this answer ends."""
 
 
 class SetupError(SiroccoError):

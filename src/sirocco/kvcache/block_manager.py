@@ -82,7 +82,7 @@ class BlockManager:
 
     def grow(self, table: BlockTable, n_positions: int) -> None:
         """Append free blocks until `table` covers positions 0 … n_positions − 1."""
-        assert self.can_grow(table, n_positions), "ask can_grow first"  # noqa: S101 - our own
+        assert self.can_grow(table, n_positions), "ask can_grow first"
         for _ in range(self.n_missing(table, n_positions)):
             block_id = self._free.pop()
             self._ref_counts[block_id] = 1

@@ -1,0 +1,46 @@
+"""Which of our chat templates a checkpoint was tuned with, read from its files."""
+
+import json
+from pathlib import Path
+
+
+def template_of(folder: Path) -> str | None:
+    """Name the template of a checkpoint folder; None if it shows none that we know.
+
+    A checkpoint's own Jinja template is data from outside, and is looked at, but never run.
+    """
+    if _has_control_tokens(folder):
+        return "breeze"
+    jinja = _text(folder / "chat_template.jinja") + _text(folder / "tokenizer_config.json")
+    if "<<SYS>>" in jinja:
+        return "llama2"
+    if "[INST]" in jinja:
+        return "mistral-instruct"
+    family = _json(folder / "config.json").get("model_type")
+    # Mistral's own layout comes without any template; its instruct models share this one.
+    is_mistral = family == "mistral" or (folder / "params.json").exists()
+    return "mistral-instruct" if is_mistral and "chat_template" not in jinja else None
+
+
+def _has_control_tokens(folder: Path) -> bool:
+    """The embedded model's kind of tokenizer: `[INST]` is one token of its own, number 3."""
+    added = _json(folder / "tokenizer.json").get("added_tokens")
+    return isinstance(added, list) and any(
+        isinstance(token, dict) and token.get("content") == "[INST]" and token.get("id") == 3
+        for token in added
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _json(path: Path) -> dict[str, object]:
+    try:
+        raw = json.loads(_text(path) or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return raw if isinstance(raw, dict) else {}

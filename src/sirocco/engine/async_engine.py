@@ -1,0 +1,166 @@
+"""The engine in a thread of its own, beside an event loop that stays free. The only asyncio here.
+
+Requests go in through a queue and pieces come out through the loop, once per step. Only the
+thread touches the engine, so nothing in it needs a lock.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from sirocco.engine.engine import Engine, Piece
+from sirocco.errors import Aborted, OutOfCapacity, SiroccoError
+from sirocco.types import FinishReason, SamplingParams
+
+log = logging.getLogger(__name__)
+
+
+class Generation:
+    """A live answer: iterate over its pieces, or abort it.
+
+    Attributes:
+        n_cached_tokens: prompt tokens whose keys and values were there already.
+    """
+
+    def __init__(self, request_id: str, n_prompt_tokens: int, abort: Callable[[str], None]) -> None:
+        self.request_id = request_id
+        self.n_prompt_tokens = n_prompt_tokens
+        self.n_cached_tokens = 0
+        self._abort = abort
+        self._pieces: asyncio.Queue[Piece] = asyncio.Queue()
+        self._is_over = False
+
+    def __aiter__(self) -> AsyncIterator[Piece]:
+        return self
+
+    async def __anext__(self) -> Piece:
+        """Wait for the next piece. Raises: Interrupted if the answer breaks off."""
+        if self._is_over:
+            raise StopAsyncIteration
+        piece = await self._pieces.get()
+        self._is_over = piece.finish_reason is not None
+        if piece.error is not None:
+            raise piece.error
+        return piece
+
+    def abort(self) -> None:
+        """End the answer, from any thread, any number of times; its blocks are free next step."""
+        self._abort(self.request_id)
+
+    def deliver(self, piece: Piece) -> None:
+        """Hand over a piece, in the event loop's thread."""
+        self._pieces.put_nowait(piece)
+
+
+class AsyncEngine:
+    """Many answers at once for an event loop.
+
+    Args:
+        engine: from `start` to `aclose` nobody else may touch it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._live: dict[str, Generation] = {}  # the event loop's thread alone
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._is_closing = False
+
+    def start(self) -> None:
+        """Start the thread; call it where the event loop runs."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="sirocco-engine", daemon=True)
+        self._thread.start()
+
+    async def aclose(self) -> None:
+        """Abort what is live and wait for the step in flight."""
+        self._is_closing = True
+        self._inbox.put(_nothing)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+        for request_id in list(self._live):
+            self._deliver([_broken_off(request_id, Aborted("the engine was stopped"))])
+
+    def submit(
+        self,
+        prompt_token_ids: Sequence[int],
+        sampling: SamplingParams,
+        *,
+        request_id: str | None = None,
+    ) -> Generation:
+        """Let a request wait for its turn and hand out its answer to come.
+
+        Raises: PromptTooLong, InvalidInput or OutOfCapacity at once; Aborted while closing.
+        """
+        if self._is_closing:
+            raise Aborted("the engine is being stopped")
+        self.engine.check(prompt_token_ids, sampling)
+        if self.engine.scheduler.is_full:  # a glance from outside; the thread checks again
+            raise OutOfCapacity("Capacity temporarily exceeded, please try again.")
+        request_id = request_id or str(uuid.uuid4())
+        generation = Generation(request_id, len(prompt_token_ids), self._abort)
+        self._live[request_id] = generation
+        token_ids = list(prompt_token_ids)
+        self._inbox.put(lambda: self._add(request_id, token_ids, sampling))
+        return generation
+
+    def _abort(self, request_id: str) -> None:
+        self._inbox.put(lambda: self._send([self.engine.abort(request_id)]))
+
+    def _add(self, request_id: str, token_ids: list[int], sampling: SamplingParams) -> None:
+        try:
+            self.engine.add(request_id, token_ids, sampling)
+        except SiroccoError as error:
+            self._send([_broken_off(request_id, error)])
+
+    def _work(self) -> None:
+        """The thread: take what came in, then step; sleep while there is nothing to do."""
+        while not self._is_closing:
+            self._take_in(wait=not self.engine.has_work)
+            try:
+                self._send(self.engine.step())
+            except Exception:
+                log.exception("a step failed; every answer in flight ends")
+                self._drop_all()
+
+    def _take_in(self, *, wait: bool) -> None:
+        try:
+            if wait:
+                self._inbox.get()()
+            while True:
+                self._inbox.get_nowait()()
+        except queue.Empty:
+            return
+
+    def _drop_all(self) -> None:
+        scheduler = self.engine.scheduler
+        for seq in [*scheduler.running, *scheduler.waiting]:
+            self.engine.abort(seq.request_id)
+            self._send([_broken_off(seq.request_id, Aborted("the engine failed in a step"))])
+
+    def _send(self, pieces: Sequence[Piece | None]) -> None:
+        """From the thread to the loop, once for all pieces of a step."""
+        sent = [piece for piece in pieces if piece is not None]
+        if sent and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._deliver, sent)
+
+    def _deliver(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            generation = self._live.get(piece.request_id)
+            if generation is None:
+                continue
+            if piece.finish_reason is not None:
+                del self._live[piece.request_id]
+            generation.deliver(piece)
+
+
+def _broken_off(request_id: str, error: SiroccoError) -> Piece:
+    return Piece(request_id, "", finish_reason=FinishReason.ABORT, error=error)
+
+
+def _nothing() -> None:
+    """Wake the thread."""

@@ -1,0 +1,81 @@
+"""From a plan of integers to logits: the engine's only line that computes the network."""
+
+from collections.abc import Sequence as Run
+
+import torch
+from torch import Tensor
+
+from sirocco.attention.base import Span
+from sirocco.attention.sdpa import SdpaBackend
+from sirocco.engine.config import EngineConfig
+from sirocco.engine.scheduler import Chunk, StepPlan
+from sirocco.kvcache.pool import KVCache
+from sirocco.model.transformer import Transformer
+
+
+class ModelRunner:
+    """Runs the chunks of a step through the network, end to end and without padding."""
+
+    def __init__(self, model: Transformer, config: EngineConfig) -> None:
+        shape, weight = model.config, model.embedding.weight
+        self._model, self._device = model, weight.device
+        self.n_blocks = config.n_blocks(
+            shape, bytes_per_value=weight.dtype.itemsize, device=weight.device
+        )
+        cache = KVCache(
+            n_layers=shape.n_layers,
+            n_blocks=self.n_blocks,
+            block_size=config.block_size,
+            n_kv_heads=shape.n_kv_heads,
+            head_dim=shape.head_dim,
+            dtype=weight.dtype,
+            device=weight.device,
+        )
+        self._backend = SdpaBackend(cache, window=shape.window)
+
+    def run(self, plan: StepPlan) -> Tensor:
+        """Write the step's keys and values, and score what may come next.
+
+        Returns: [len(plan.sampling), V] float32 logits, on the model's device.
+        """
+        token_ids = [t for chunk in plan.chunks for t in _token_ids(chunk)]
+        ends = torch.tensor([chunk.n_tokens for chunk in plan.chunks]).cumsum(0)
+        rows = ends[torch.tensor([chunk.samples for chunk in plan.chunks])] - 1
+        return self.forward(token_ids, [_span(chunk) for chunk in plan.chunks], rows)
+
+    @torch.inference_mode()
+    def forward(self, token_ids: Run[int], spans: Run[Span], rows: Tensor | None = None) -> Tensor:
+        """Run tokens that lie end to end as the spans say.
+
+        Args:
+            rows: [R] int64, the tokens whose logits are wanted; None wants all.
+
+        Returns: [R, V] float32 logits, on the model's device.
+        """
+        plan = self._backend.plan(spans)
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, layer: int) -> Tensor:
+            return self._backend.attend(q, k, v, layer, plan)
+
+        logits: Tensor = self._model(
+            torch.tensor(token_ids).to(self._device),
+            torch.cat([_positions(span) for span in spans]).to(self._device),
+            attend=attend,
+            rows=None if rows is None else rows.to(self._device),
+        )
+        return logits
+
+
+def _token_ids(chunk: Chunk) -> list[int]:
+    first = chunk.seq.n_computed
+    return chunk.seq.token_ids[first : first + chunk.n_tokens]
+
+
+def _positions(span: Span) -> Tensor:
+    return torch.arange(span.first_position, span.first_position + span.n_tokens)
+
+
+def _span(chunk: Chunk) -> Span:
+    table = chunk.seq.table
+    assert table is not None, "a scheduled sequence has a table"
+    return Span(chunk.seq.n_computed, chunk.n_tokens, table.block_ids, table.n_reclaimed)

@@ -1,0 +1,70 @@
+"""The engine's state for one answer: tokens, counts, and which blocks hold them."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from sirocco.kvcache.block_manager import BlockTable
+from sirocco.types import FinishReason, SamplingParams
+
+
+class SequenceState(Enum):
+    """Where a sequence stands; a preempted one waits again."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    FINISHED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One answer in the making.
+
+    Attributes:
+        token_ids: prompt, then output so far.
+        max_tokens: output tokens at most; what was asked for, cut to what fits.
+        seed: of its random numbers; drawn at submission if the request names none.
+        end_token_ids: output tokens that end it.
+        n_computed: tokens whose keys and values are in the cache (or were, behind the window).
+        table: its blocks while it runs, else None.
+    """
+
+    request_id: str
+    token_ids: list[int]
+    n_prompt_tokens: int
+    sampling: SamplingParams
+    max_tokens: int
+    seed: int
+    end_token_ids: frozenset[int] = frozenset()
+    n_computed: int = 0
+    state: SequenceState = SequenceState.WAITING
+    finish_reason: FinishReason | None = None
+    table: BlockTable | None = field(default=None, repr=False)
+
+    @property
+    def n_known(self) -> int:
+        """Prompt and output tokens."""
+        return len(self.token_ids)
+
+    @property
+    def n_uncomputed(self) -> int:
+        """Tokens still to be run; 1 in decode."""
+        return len(self.token_ids) - self.n_computed
+
+    @property
+    def n_output_tokens(self) -> int:
+        """Output tokens so far."""
+        return len(self.token_ids) - self.n_prompt_tokens
+
+    @property
+    def output_token_ids(self) -> list[int]:
+        """A copy of the output tokens."""
+        return self.token_ids[self.n_prompt_tokens :]
+
+    def append(self, token_id: int) -> FinishReason | None:
+        """Add an output token; say why the answer ends with it, if it does."""
+        self.token_ids.append(token_id)
+        if token_id in self.end_token_ids:
+            return FinishReason.STOP
+        if self.n_output_tokens >= self.max_tokens:
+            return FinishReason.LENGTH
+        return None
