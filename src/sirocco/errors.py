@@ -9,8 +9,9 @@ SiroccoError
 │   └── RequestTooLarge     more bytes than we read
 ├── AuthError               the caller did not prove who they are
 │   ├── MissingCredentials
-│   ├── MalformedCredentials
-│   └── WrongCredentials
+│   ├── MalformedCredentials  the header does not have the form of credentials
+│   ├── JunkCredentials     it has, but what it holds is not an API token
+│   └── WrongCredentials    an API token, but not one for this
 ├── LimitError              right request, wrong moment
 │   └── OutOfCapacity
 ├── Interrupted             the answer ended before it was whole
@@ -75,7 +76,11 @@ class MissingCredentials(AuthError):
 
 
 class MalformedCredentials(AuthError):
-    """The credentials do not have the form of an API token."""
+    """The Authorization header does not have the form `Bearer <API token>`."""
+
+
+class JunkCredentials(AuthError):
+    """The header has the right form, but what it holds cannot be an API token."""
 
 
 class WrongCredentials(AuthError):

@@ -1,0 +1,116 @@
+"""The only map from a class of error to its HTTP status, public code, text and envelope.
+
+A class is looked up along its MRO, so a new error class has a status from its parent until
+it gets a row of its own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sirocco.errors import (
+    Aborted,
+    AuthError,
+    InputError,
+    JunkCredentials,
+    LimitError,
+    MalformedCredentials,
+    MissingBody,
+    MissingCredentials,
+    ModelFault,
+    ModelNotInstalled,
+    PromptTooLong,
+    RequestTooLarge,
+    SiroccoError,
+    UnknownModel,
+)
+from sirocco.wire.envelope import JsonObject, gateway_failure, inference_failure
+
+Layer = Literal["gateway", "inference"]
+"""Who answers: routing and authentication, or inference. Each has an envelope of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    http: int
+    code: int
+    describe: Callable[[SiroccoError], str] = str
+    layer: Layer = "inference"
+    error_chain: tuple[Mapping[str, object], ...] | None = None
+
+
+def status_of(error: SiroccoError) -> tuple[int, int]:
+    """Return the HTTP status and the public error code."""
+    row = _row_of(error)
+    return row.http, row.code
+
+
+def describe(error: SiroccoError) -> str:
+    """Return the public text, without the request id that `failure` appends.
+
+    Credentials get fixed texts, which tell a guesser nothing; so do faults of the
+    installation, whose own texts may name its folders and belong in the log.
+    """
+    row = _row_of(error)
+    return row.describe(error)
+
+
+def layer_of(error: SiroccoError) -> Layer:
+    """Return the layer that answers this error."""
+    return _row_of(error).layer
+
+
+def failure(error: SiroccoError, request_id: str) -> JsonObject:
+    """Return the whole envelope of this error; the gateway layer shows no request id."""
+    row = _row_of(error)
+    if row.layer == "gateway":
+        return gateway_failure(row.code, row.describe(error), error_chain=row.error_chain)
+    return inference_failure(row.code, row.describe(error), request_id)
+
+
+def _row_of(error: SiroccoError) -> _Row:
+    return next(_ROWS[cls] for cls in type(error).__mro__ if cls in _ROWS)
+
+
+def _prefixed(prefix: str) -> Callable[[SiroccoError], str]:
+    return lambda error: f"{prefix}{error}"
+
+
+def _fixed(text: str) -> Callable[[SiroccoError], str]:
+    return lambda _error: text
+
+
+_ROWS: dict[type, _Row] = {
+    # The public table has no code for a server's own fault. 1000 lies outside its ranges
+    # (2xxx AI Gateway, 3xxx request, 5xxx model), so no client takes it for something else.
+    SiroccoError: _Row(500, 1000, _fixed("AiError: Internal server error")),
+    InputError: _Row(400, 5006, _prefixed("AiError: Bad input: Error: ")),
+    UnknownModel: _Row(400, 5007, _prefixed("AiError: No such model: ")),
+    MissingBody: _Row(400, 3003, _prefixed("Request is missing headers or body: ")),
+    PromptTooLong: _Row(413, 5021),
+    RequestTooLarge: _Row(413, 3006),
+    AuthError: _Row(401, 10000, _fixed("Authentication error"), "gateway"),
+    MissingCredentials: _Row(
+        400,
+        9106,
+        _fixed("Missing X-Auth-Key, X-Auth-Email or Authorization headers"),
+        "gateway",
+    ),
+    MalformedCredentials: _Row(
+        400,
+        6003,
+        _fixed("Invalid request headers"),
+        "gateway",
+        ({"code": 6111, "message": "Invalid format for Authorization header"},),
+    ),
+    JunkCredentials: _Row(400, 9106, _fixed("Authentication failed (status: 400)"), "gateway"),
+    LimitError: _Row(429, 3040, _fixed("Capacity temporarily exceeded, please try again.")),
+    Aborted: _Row(408, 3008),
+    # The public service uses 5012 where the model server itself failed. There the status
+    # is 422, but here the request was right, so it is 500: clients may try again.
+    ModelFault: _Row(500, 5012),
+    # The model id is right, so 5007 ("no such model") would send people after a typo. No
+    # machine here can run it now, which is what 3040 says; 503 instead of 429 tells that the
+    # caller did not ask too often, and clients retry both. The text says what is missing.
+    ModelNotInstalled: _Row(503, 3040),
+}
