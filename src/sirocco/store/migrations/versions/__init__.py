@@ -1,0 +1,1 @@
+"""One module per step; the number in front of its name is its revision."""

@@ -1,0 +1,103 @@
+"""The tables. What stands here and what the migrations make is compared by a test.
+
+Types are those that SQLite and PostgreSQL share.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+)
+from sqlalchemy.types import TypeDecorator
+
+# Constraints get the same names everywhere, so that a later migration can drop them by name.
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+def utc_now() -> datetime:
+    """Return the present moment, with its zone."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC. SQLite forgets zones: values go in as UTC and get the zone back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002 - SQLAlchemy's signature
+    ) -> datetime | None:
+        """Refuse a time without a zone, which could mean any moment. Raises: ValueError."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a moment needs a time zone, got {value!r}")
+        return value.astimezone(UTC)
+
+    def process_result_value(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002 - SQLAlchemy's signature
+    ) -> datetime | None:
+        """Give the zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String(32), primary_key=True),  # 32 hex digits
+    Column("name", String(100), nullable=False),
+    Column("created_at", UtcDateTime(), nullable=False),
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", String(32), primary_key=True),  # 32 hex digits
+    Column("account_id", String(32), ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("name", String(100), nullable=False),
+    Column("prefix", String(12), nullable=False),  # the visible start of the secret
+    Column("digest", String(64), nullable=False, unique=True),  # HMAC-SHA256 as hex
+    Column("created_at", UtcDateTime(), nullable=False),
+    Column("expires_at", UtcDateTime()),
+    Column("revoked_at", UtcDateTime()),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("request_id", String(36), primary_key=True),  # one row per request, whatever happens
+    Column("account_id", String(32), ForeignKey("accounts.id"), nullable=False),
+    Column("api_token_id", String(32), ForeignKey("api_tokens.id")),
+    Column("model_id", String(200), nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),  # the part of prompt_tokens not computed
+    Column("finish_reason", String(16), nullable=False),
+    Column("started_at", UtcDateTime(), nullable=False),
+    Column("ttft_s", Float),  # NULL: ended before its first token
+    Column("duration_s", Float, nullable=False),
+    Index("ix_usage_account_id_started_at", "account_id", "started_at"),
+)
