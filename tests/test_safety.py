@@ -7,7 +7,7 @@ import pytest
 
 import sirocco
 
-SOURCES = sorted(Path(sirocco.__path__[0]).rglob("*.py"))
+SOURCES = sorted(Path(sirocco.__file__).parent.rglob("*.py"))
 UNPICKLERS = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 

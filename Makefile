@@ -1,0 +1,72 @@
+# One door to everything: `make` lists the targets. Needs Python 3.11+ with venv, a C++17 compiler.
+# Overridable: PYTHON=python3.12 (makes .venv), ARGS="--port 9000" (serve), PYTEST_ARGS="-k door".
+
+find_python = for p in python3 python3.11 python3.12 python3.13; do $$p -c '$(is_new_enough)' 2>/dev/null && break; done; echo $$p
+is_new_enough = import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell $(find_python))
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# What the installed package is made of; Python sources are not copied, so they are not here.
+BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+
+.PHONY: help setup serve test check fmt bench clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.dev ## make .venv with the package and the tools to develop it
+
+serve: $(VENV)/.package ## start the server; options in ARGS="..."
+	@$(BIN)/sirocco serve $(ARGS)
+
+test: $(VENV)/.dev ## run the tests; options in PYTEST_ARGS="..."
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## lint, format, types, import contracts; changes nothing
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: $(VENV)/.dev ## format, and repair what the linter can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(VENV)/.package ## run every benchmark: a table and one JSON line each
+	@set -e; for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file; done
+
+clean: ## remove .venv, builds and caches
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps below live in .venv, because they say what is in it.
+
+$(VENV)/.package: $(VENV)/.torch $(BUILD_INPUTS)
+	@echo "Building and installing sirocco ..."
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch $(BUILD_INPUTS)
+	@echo "Building and installing sirocco with its tools ..."
+	@$(INSTALL) --editable '.[dev]'
+	@touch $(VENV)/.package $@
+
+# On its own, so that a failed build of ours does not fetch the largest dependency again.
+$(VENV)/.torch: constraints.txt | $(VENV)/.made
+	@echo "Installing torch (the first time this is a large download) ..."
+	@$(INSTALL) torch
+	@touch $@
+
+$(VENV)/.made:
+	@fail() { echo "sirocco: $$1" >&2; exit 1; }; python="$(PYTHON)"; \
+	"$$python" -c '$(is_new_enough)' 2>/dev/null \
+	  || fail "Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python"; \
+	"$$python" -c 'import ensurepip, venv' 2>/dev/null \
+	  || fail "$$python has no venv module; install it (Debian and Ubuntu: python3-venv)"; \
+	command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null \
+	  || fail "no C++ compiler found; install g++ or clang++, or set CXX"; \
+	"$$python" -m venv $(VENV)
+	@touch $@
