@@ -1,0 +1,53 @@
+"""Vocabularies in `tokenizer.model`, through the `sentencepiece` library."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sentencepiece import SentencePieceProcessor
+
+from sirocco.errors import CheckpointError
+from sirocco.tokenizer.base import encode_around_control
+
+
+class SentencePieceTokenizer:
+    """A `tokenizer.model`; the library never makes control tokens from text.
+
+    Raises: CheckpointError if the file is not a tokenizer.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._pieces = SentencePieceProcessor()
+        try:
+            self._pieces.Load(str(file))
+        except (RuntimeError, OSError) as error:
+            raise CheckpointError(f"{file} is not a tokenizer: {error}") from error
+        self.vocab_size: int = self._pieces.vocab_size()
+        self.bos_id = _id_or_none(self._pieces.bos_id())
+        self.eos_id = _id_or_none(self._pieces.eos_id())
+        self._control_ids: dict[str, int] = {
+            self._pieces.id_to_piece(i): i
+            for i in range(self.vocab_size)
+            if self._pieces.is_control(i) or self._pieces.is_unknown(i)
+        }
+
+    def encode(self, text: str) -> list[int]:
+        """See `Tokenizer`."""
+        ids: list[int] = self._pieces.encode(text.encode("utf-8", "replace"))
+        return ids
+
+    def encode_raw(self, text: str) -> list[int]:
+        """See `Tokenizer`."""
+        return encode_around_control(text, self._control_ids, self.encode)
+
+    def control_id(self, name: str) -> int | None:
+        """See `Tokenizer`."""
+        return self._control_ids.get(name)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """See `Tokenizer`."""
+        text: str = self._pieces.decode([i for i in token_ids if 0 <= i < self.vocab_size])
+        return text
+
+
+def _id_or_none(token_id: int) -> int | None:
+    return token_id if token_id >= 0 else None
