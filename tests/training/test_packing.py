@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sirocco.tokenizer.byte import ByteTokenizer
 
+from sirocco.tokenizer.byte import ByteTokenizer
 from sirocco.training.corpus import Document
 from sirocco.training.packing import IGNORED, Encoded, batches, encode, repeated
 from sirocco.types import Message

@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -52,6 +52,19 @@ def read_source(path: str, data: Path) -> list[Document]:
 def is_held_out(document: Document, share: float) -> bool:
     """Whether a document is kept for evaluation."""
     return document.fingerprint < share
+
+
+def with_system(document: Document, systems: Sequence[str], share: float) -> Document:
+    """Put one of `systems` in front of a share of the conversations, chosen by their content.
+
+    Texts, and conversations that have a system message, stay as they are.
+    """
+    # Digits of the fingerprint that `is_held_out` does not look at.
+    lot = document.fingerprint * 1000 % 1.0
+    if not document.messages or document.messages[0].role == "system" or lot >= share:
+        return document
+    system = Message("system", systems[int(lot / share * len(systems))])
+    return Document(messages=(system, *document.messages))
 
 
 def _read_file(file: Path) -> Iterator[Document]:

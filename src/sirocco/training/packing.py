@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sirocco.tokenizer.base import Tokenizer
-from sirocco.tokenizer.chat import encode_messages
 from torch import Tensor
 
+from sirocco.tokenizer.base import Tokenizer
+from sirocco.tokenizer.chat import encode_messages
 from sirocco.training.corpus import Document
 
 IGNORED = -100
@@ -52,17 +52,22 @@ def encode(
 ) -> Encoded:
     """Tokens of one document, with BOS and EOS; conversations in the template that serves them."""
     if document.text is not None:
-        ids = [tokenizer.bos_id, *tokenizer.encode(document.text), tokenizer.eos_id]
+        ids = [*_one(tokenizer.bos_id), *tokenizer.encode(document.text)]
         n_prompt = 0
     else:
         *prompt, answer = document.messages
         ids = encode_messages(tokenizer, prompt, template)
         n_prompt = len(ids)
-        ids = [*ids, *tokenizer.encode(answer.content.strip()), tokenizer.eos_id]
+        ids += tokenizer.encode(answer.content.strip())
+    ids += _one(tokenizer.eos_id)
     learnt = np.ones(len(ids), dtype=np.bool_)
     if loss == "answers":
         learnt[:n_prompt] = False
     return Encoded(np.asarray(ids, dtype=np.int32), learnt)
+
+
+def _one(token_id: int | None) -> list[int]:
+    return [] if token_id is None else [token_id]
 
 
 def repeated(encoded: Sequence[Encoded], repeat: float, rng: np.random.Generator) -> list[Encoded]:

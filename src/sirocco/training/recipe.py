@@ -16,10 +16,16 @@ EMBEDDED_RECIPE = "breeze"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file of documents, and how often a pass over its phase repeats each of them."""
+    """A file of documents.
+
+    Attributes:
+        repeat: how often a pass over the phase shows each of them.
+        system_share: share of its conversations that begin with one of the recipe's `systems`.
+    """
 
     path: str
     repeat: float = 1.0
+    system_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class Recipe:
         held_out: share of each source's documents kept for evaluation.
         eval_every, save_every: steps.
         weights: dtype of the checkpoint that is written at the end.
+        systems: system messages, so that the model learns to answer under one.
     """
 
     name: str
@@ -65,6 +72,7 @@ class Recipe:
     save_every: int
     weights: Literal["float32", "float16", "bfloat16"]
     phase: tuple[Phase, ...]
+    systems: tuple[str, ...] = ()
 
     @property
     def total_steps(self) -> int:
@@ -97,11 +105,13 @@ def _recipe(raw: dict[str, Any]) -> Recipe:
         _make(Phase, phase | {"source": tuple(_make(Source, s) for s in phase.get("source", ()))})
         for phase in raw.get("phase", ())
     )
-    recipe = _make(Recipe, raw | {"phase": phases})
+    recipe = _make(Recipe, raw | {"phase": phases, "systems": tuple(raw.get("systems", ()))})
     if not phases or any(not phase.source or phase.steps < 1 for phase in phases):
         raise ValueError("it needs at least one phase, each with a source and a positive 'steps'")
     if any(phase.loss not in ("all", "answers") for phase in phases):
         raise ValueError("a phase's 'loss' is 'all' or 'answers'")
+    if not recipe.systems and any(s.system_share for phase in phases for s in phase.source):
+        raise ValueError("a 'system_share' needs 'systems' to choose from")
     if recipe.weights not in ("float32", "float16", "bfloat16"):
         raise ValueError(f"'weights' is float32, float16 or bfloat16, not {recipe.weights!r}")
     return recipe

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sirocco.tokenizer.base import Tokenizer
 
 from sirocco.errors import BackendUnavailable, ConfigError
 from sirocco.model.presets import preset, random_model
 from sirocco.model.weights import save_model
 from sirocco.tokenizer import load_tokenizer
+from sirocco.tokenizer.base import Tokenizer
 from sirocco.training import packing, trainer
 from sirocco.training.bpe import train_tokenizer
-from sirocco.training.corpus import Document, is_held_out, read_source
+from sirocco.training.corpus import Document, is_held_out, read_source, with_system
 from sirocco.training.packing import Batch, Encoded
 from sirocco.training.recipe import Phase, Recipe
 from sirocco.training.state import RunLog, load_state, save_state
@@ -117,7 +117,8 @@ class _PhaseTexts:
         for source in self._phase.source:
             kept: list[Encoded] = []
             for document in read_source(source.path, data):
-                encoded = packing.encode(document, tokenizer, TEMPLATE, self._phase.loss)
+                shown = with_system(document, recipe.systems, source.system_share)
+                encoded = packing.encode(shown, tokenizer, TEMPLATE, self._phase.loss)
                 aside = is_held_out(document, recipe.held_out)
                 (self._held_out if aside else kept).append(encoded)
             self._learnt += packing.repeated(kept, source.repeat, rng)
