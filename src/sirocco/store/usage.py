@@ -1,0 +1,76 @@
+"""What each request used. It knows no prices."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Table, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sirocco.store.db import Database
+from sirocco.store.tables import usage
+from sirocco.store.values import require_zone
+from sirocco.types import FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """What one request used, whether its answer came to its end or not.
+
+    Attributes:
+        request_id: at most 36 characters, as a UUID has.
+        api_token_id: None if the request came without one.
+        cached_tokens: the part of prompt_tokens that was not computed.
+        ttft_s: None if the answer ended before its first token.
+    """
+
+    request_id: str
+    account_id: str
+    api_token_id: str | None
+    model_id: str
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    finish_reason: FinishReason
+    started_at: datetime
+    ttft_s: float | None
+    duration_s: float
+
+
+class UsageLog:
+    """The usage in a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, row: UsageRow) -> None:
+        """Keep this row, unless one with its request_id is there: then nothing changes."""
+        with self._database.begin() as connection:
+            statement = insert_once(usage, connection.dialect.name)
+            connection.execute(statement.values(**asdict(row)))
+
+    def of_account(self, account_id: str, *, since: datetime | None = None) -> list[UsageRow]:
+        """Return what the account used, the oldest first; all of it, or from `since` on.
+
+        Raises: InvalidInput if `since` has no time zone.
+        """
+        query = select(usage).where(usage.c.account_id == account_id)
+        if require_zone("since", since) is not None:
+            query = query.where(usage.c.started_at >= since)
+        query = query.order_by(usage.c.started_at, usage.c.request_id)
+        with self._database.connect() as connection:
+            return [_row(row) for row in connection.execute(query)]
+
+
+def insert_once(table: Table, dialect_name: str) -> sqlite.Insert | postgresql.Insert:
+    """Start an INSERT that does nothing if the primary key is there already.
+
+    SQLAlchemy has no such statement that serves every dialect.
+    """
+    insert = postgresql.insert if dialect_name == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
+
+
+def _row(row: Row[Any]) -> UsageRow:
+    values = dict(row._mapping)
+    return UsageRow(**values | {"finish_reason": FinishReason(values["finish_reason"])})
