@@ -54,7 +54,7 @@ class Paged:
         """Attend to every sequence in its chunks; step i holds the i-th chunk of each."""
         tables = [self.blocks.open() for _ in sequences]
         done = [0] * len(sequences)
-        outs = [[] for _ in sequences]
+        outs: list[list[torch.Tensor]] = [[] for _ in sequences]
         for step in range(max(map(len, chunkings))):
             live = [i for i, chunks in enumerate(chunkings) if step < len(chunks)]
             spans, parts = [], []

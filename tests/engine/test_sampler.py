@@ -110,11 +110,13 @@ def test_logprobs_are_the_models_own_and_name_the_likeliest():
     (choice,) = sample(LOGITS[None], [row(temperature=0.0, logprobs=2, logit_bias={3: 50.0})])
 
     expected = LOGITS.log_softmax(0)
+    assert choice.logprob is not None
     assert choice.logprob.token_id == 3
     assert choice.logprob.logprob == pytest.approx(expected[3].item())
-    assert choice.logprob.top == (
-        (1, pytest.approx(expected[1].item())), (4, pytest.approx(expected[4].item())),
-    )  # fmt: skip
+    (first, first_logprob), (second, second_logprob) = choice.logprob.top
+    assert (first, second) == (1, 4)
+    assert first_logprob == pytest.approx(expected[1].item())
+    assert second_logprob == pytest.approx(expected[4].item())
 
 
 def test_the_logits_given_are_not_changed():

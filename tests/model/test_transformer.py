@@ -1,6 +1,7 @@
 """The network, against the classes of Hugging Face transformers on random checkpoints."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +12,12 @@ from sirocco.model.presets import PRESETS, preset, random_model
 from sirocco.model.weights import load_model
 
 N_HEADS = 8
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": 97, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": N_HEADS,
     "intermediate_size": 112, "max_position_embeddings": 512, "initializer_range": 0.3,
     "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
-TOLERANCE = {"atol": 1e-4, "rtol": 0.0}  # float32; the order of sums differs
+TOLERANCE: dict[str, Any] = {"atol": 1e-4, "rtol": 0.0}  # float32; the order of sums differs
 
 
 def hf_model(family, seed=0, **options):

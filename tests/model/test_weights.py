@@ -49,7 +49,7 @@ def test_config_survives_the_round_trip(folder):
 def test_shards_with_an_index_load_as_one(model, folder):
     tensors = load_file(folder / "model.safetensors")
     names = sorted(tensors)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, part in enumerate((names[:7], names[7:])):
         file = f"model-{number}.safetensors"
         save_file({name: tensors[name] for name in part}, folder / file)

@@ -23,7 +23,7 @@ def template_of(folder: Path) -> str | None:
 
 
 def _has_control_tokens(folder: Path) -> bool:
-    """The embedded model's kind of tokenizer: `[INST]` is one token of its own, number 3."""
+    """Tell the embedded model's kind of tokenizer: `[INST]` is one token of its own, number 3."""
     added = _json(folder / "tokenizer.json").get("added_tokens")
     return isinstance(added, list) and any(
         isinstance(token, dict) and token.get("content") == "[INST]" and token.get("id") == 3

@@ -118,7 +118,7 @@ class AsyncEngine:
             self._send([_broken_off(request_id, error)])
 
     def _work(self) -> None:
-        """The thread: take what came in, then step; sleep while there is nothing to do."""
+        """Take what came in, then step; sleep while there is nothing to do. This is the thread."""
         while not self._is_closing:
             self._take_in(wait=not self.engine.has_work)
             try:

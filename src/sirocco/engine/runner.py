@@ -14,7 +14,11 @@ from sirocco.model.transformer import Transformer
 
 
 class ModelRunner:
-    """Runs the chunks of a step through the network, end to end and without padding."""
+    """Runs the chunks of a step through the network, end to end and without padding.
+
+    Attributes:
+        cache, n_blocks: keys and values of all sequences; how many blocks they are in.
+    """
 
     def __init__(self, model: Transformer, config: EngineConfig) -> None:
         shape, weight = model.config, model.embedding.weight
@@ -22,7 +26,7 @@ class ModelRunner:
         self.n_blocks = config.n_blocks(
             shape, bytes_per_value=weight.dtype.itemsize, device=weight.device
         )
-        cache = KVCache(
+        self.cache = KVCache(
             n_layers=shape.n_layers,
             n_blocks=self.n_blocks,
             block_size=config.block_size,
@@ -31,7 +35,7 @@ class ModelRunner:
             dtype=weight.dtype,
             device=weight.device,
         )
-        self._backend = SdpaBackend(cache, window=shape.window)
+        self._backend = SdpaBackend(self.cache, window=shape.window)
 
     def run(self, plan: StepPlan) -> Tensor:
         """Write the step's keys and values, and score what may come next.

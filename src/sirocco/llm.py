@@ -1,0 +1,285 @@
+"""The engine for a script: no server, no event loop. The same engine, step by step."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Literal
+
+from sirocco.catalog import Catalog
+from sirocco.catalog.template import template_of
+from sirocco.engine.config import EngineConfig
+from sirocco.engine.engine import Engine, Piece
+from sirocco.engine.loading import choose_device, choose_dtype, load_engine
+from sirocco.engine.scoring import score
+from sirocco.errors import (
+    BackendUnavailable,
+    ConfigError,
+    InvalidInput,
+    OutOfCapacity,
+    UnknownModel,
+)
+from sirocco.home import default_home
+from sirocco.model.presets import preset, random_model
+from sirocco.tokenizer.base import Tokenizer
+from sirocco.tokenizer.byte import ByteTokenizer
+from sirocco.tokenizer.chat import encode_messages
+from sirocco.types import FinishReason, Message, SamplingParams, TokenLogprob
+
+Prompt = str | Sequence[int]
+
+
+@dataclass(slots=True)
+class Output:
+    """One whole answer.
+
+    Attributes:
+        text: without the stop string or end token that ended it.
+        token_ids: output tokens, the one that ended it included.
+        n_cached_tokens: prompt tokens whose keys and values were there already.
+        logprobs: one per output token if they were asked for, else empty.
+    """
+
+    n_prompt_tokens: int
+    n_cached_tokens: int = 0
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+
+    def add(self, piece: Piece) -> None:
+        """Append what a step added. Raises: the error that broke the answer off."""
+        if piece.error is not None:
+            raise piece.error
+        self.text += piece.text
+        self.token_ids += piece.token_ids
+        self.logprobs += piece.logprobs
+        self.finish_reason = piece.finish_reason
+
+
+class LLM:
+    """A model, ready to answer.
+
+    Args:
+        model: a checkpoint folder in the Hugging Face layout, or an id of the catalogue whose
+            weights are on this machine.
+        device: auto, cpu or cuda.
+        weights: auto, float32 or bfloat16.
+        max_seq_len, kv_cache_bytes, block_size: see `EngineConfig`.
+        prefix_cache: not available in this version; True is refused.
+        template: name of a chat template, where the checkpoint does not tell it.
+
+    Raises: ConfigError, ModelNotInstalled, CheckpointError, BackendUnavailable.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        device: str = "auto",
+        weights: str = "auto",
+        max_seq_len: int | None = None,
+        kv_cache_bytes: int | None = None,
+        block_size: int = 16,
+        prefix_cache: bool = False,
+        template: str | None = None,
+    ) -> None:
+        config = _engine_config(max_seq_len, kv_cache_bytes, block_size, prefix_cache)
+        folder, known_template = _find(model)
+        self._set_up(
+            load_engine(folder, device=device, weights=weights, config=config),
+            template or known_template,
+        )
+
+    @classmethod
+    def random(
+        cls,
+        preset_name: str,
+        *,
+        seed: int = 0,
+        n_kv_heads: int | None = None,
+        window: int | Literal["preset"] | None = "preset",
+        device: str = "auto",
+        weights: str = "auto",
+        max_seq_len: int | None = None,
+        kv_cache_bytes: int | None = None,
+        block_size: int = 16,
+        prefix_cache: bool = False,
+    ) -> "LLM":
+        """Build a model of a preset's shape with random weights; it reads and writes bytes.
+
+        Args:
+            preset_name: `mistral-7b`, `llama-2-7b`, `tinyllama-1.1b`, `breeze`, …
+            n_kv_heads: in place of the preset's; must divide n_heads.
+            window: in place of the preset's; None sees everything.
+
+        Raises: ConfigError, BackendUnavailable.
+        """
+        shape = preset(preset_name)
+        changes: dict[str, int | None] = {} if window == "preset" else {"window": window}
+        if n_kv_heads is not None:
+            changes["n_kv_heads"] = n_kv_heads
+        try:
+            shape = replace(shape, **changes)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        place = choose_device(device)
+        network = random_model(
+            shape, seed=seed, dtype=choose_dtype(weights, shape, place), device=place
+        )
+        config = _engine_config(max_seq_len, kv_cache_bytes, block_size, prefix_cache)
+        llm = cls.__new__(cls)
+        llm._set_up(Engine(network, ByteTokenizer(vocab_size=shape.vocab_size), config), None)
+        return llm
+
+    def _set_up(self, engine: Engine, template: str | None) -> None:
+        self.engine = engine
+        self._template = template
+        self._numbers = count()
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return self.engine.tokenizer
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling: SamplingParams | Sequence[SamplingParams] | None = None,
+    ) -> list[Output]:
+        """Answer every prompt, all of them at once as far as memory allows.
+
+        Args:
+            prompts: texts (the BOS token is put in front; no template) or lists of token ids;
+                one or several.
+            sampling: one for all prompts, or one per prompt.
+
+        Returns: one output per prompt, in their order.
+
+        Raises: InvalidInput, PromptTooLong, before anything runs; ModelFault.
+        """
+        requests = [self._encode(prompt) for prompt in _as_list(prompts)]
+        samplings = _one_each(sampling, len(requests))
+        for token_ids, params in zip(requests, samplings, strict=True):
+            self.engine.check(token_ids, params)
+        todo = deque(zip(self._new_ids(len(requests)), requests, samplings, strict=True))
+        outputs = {request_id: Output(len(token_ids)) for request_id, token_ids, _ in todo}
+        try:
+            while todo or self.engine.has_work:
+                self._feed(todo)
+                for piece in self.engine.step():
+                    outputs[piece.request_id].add(piece)
+        finally:
+            self._abandon(outputs)
+        return list(outputs.values())
+
+    def stream(self, prompt: Prompt, sampling: SamplingParams | None = None) -> Iterator[Piece]:
+        """Answer one prompt piece by piece; leaving the loop early aborts the answer.
+
+        Raises: InvalidInput, PromptTooLong, ModelFault.
+        """
+        (request_id,) = self._new_ids(1)
+        self.engine.add(request_id, self._encode(prompt), sampling or SamplingParams())
+        try:
+            while self.engine.has_work:
+                for piece in self.engine.step():
+                    if piece.error is not None:
+                        raise piece.error
+                    yield piece
+        finally:
+            self._abandon([request_id])
+
+    def chat(
+        self, messages: Sequence[Message | dict[str, str]], sampling: SamplingParams | None = None
+    ) -> Output:
+        """Answer a conversation, in the model's own chat template.
+
+        Raises: InvalidInput if the model has no template, or the messages are not a conversation.
+        """
+        if self._template is None:
+            raise InvalidInput("this model has no chat template: use generate, or name a template")
+        turns = [m if isinstance(m, Message) else _message(m) for m in messages]
+        token_ids = encode_messages(self.tokenizer, turns, self._template)
+        return self.generate([token_ids], sampling)[0]
+
+    def score(self, token_ids: Sequence[int]) -> list[float]:
+        """Log-probability (nats) of each token after the first, given those before it.
+
+        Raises: PromptTooLong; OutOfCapacity if the KV cache is too small.
+        """
+        return score(self.engine, token_ids)
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        if not isinstance(prompt, str):
+            return list(prompt)
+        bos_id = self.tokenizer.bos_id
+        return [*(() if bos_id is None else (bos_id,)), *self.tokenizer.encode(prompt)]
+
+    def _new_ids(self, n: int) -> list[str]:
+        return [f"llm-{next(self._numbers)}" for _ in range(n)]
+
+    def _feed(self, todo: deque[tuple[str, list[int], SamplingParams]]) -> None:
+        """Hand over as many requests as may wait."""
+        with suppress(OutOfCapacity):
+            while todo:
+                self.engine.add(*todo[0])
+                todo.popleft()
+
+    def _abandon(self, request_ids: Sequence[str] | dict[str, Output]) -> None:
+        for request_id in request_ids:
+            self.engine.abort(request_id)
+
+
+def _engine_config(
+    max_seq_len: int | None, kv_cache_bytes: int | None, block_size: int, prefix_cache: bool
+) -> EngineConfig:
+    if prefix_cache:
+        raise BackendUnavailable("prefix_cache=True is not available in this version")
+    return EngineConfig(
+        max_seq_len=max_seq_len, kv_cache_bytes=kv_cache_bytes, block_size=block_size
+    )
+
+
+def _find(model: str | Path) -> tuple[Path, str | None]:
+    """Folder and template of a checkpoint folder or a catalogue id."""
+    folder = Path(model)
+    if isinstance(model, Path) or folder.is_dir():
+        return folder, template_of(folder)
+    catalog = Catalog(default_home() / "models")
+    try:
+        entry = catalog.find(model)
+    except UnknownModel:
+        raise ConfigError(
+            f"model must be a checkpoint folder or an id of the catalogue, got {model!r}"
+        ) from None
+    catalog.installed(entry)
+    return entry.folder, entry.template
+
+
+def _as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    if isinstance(prompts, str):
+        return [prompts]
+    if prompts and isinstance(prompts[0], int):
+        return [prompts]  # type: ignore[list-item]
+    return list(prompts)  # type: ignore[arg-type]
+
+
+def _one_each(
+    sampling: SamplingParams | Sequence[SamplingParams] | None, n: int
+) -> list[SamplingParams]:
+    if sampling is None or isinstance(sampling, SamplingParams):
+        return [sampling or SamplingParams()] * n
+    if len(sampling) != n:
+        raise InvalidInput(
+            f"'/sampling' must have {n} entries, one per prompt; got {len(sampling)}"
+        )
+    return list(sampling)
+
+
+def _message(raw: dict[str, str]) -> Message:
+    try:
+        return Message(role=raw["role"], content=raw["content"])  # type: ignore[arg-type]
+    except KeyError as missing:
+        raise InvalidInput(f"a message has no {missing.args[0]!r}") from missing
