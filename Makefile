@@ -20,7 +20,7 @@ help: ## list the targets
 setup: $(VENV)/.dev ## make .venv with the package and the tools to develop it
 
 serve: $(VENV)/.package ## start the server; options in ARGS="..."
-	@$(BIN)/sirocco serve $(ARGS)
+	@$(BIN)/sirocco serve --stand-in $(ARGS)
 
 test: $(VENV)/.dev ## run the tests; options in PYTEST_ARGS="..."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(PYTEST_ARGS)

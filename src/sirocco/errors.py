@@ -5,6 +5,7 @@ SiroccoError
 │   ├── InvalidInput        a field has a wrong type or value
 │   ├── UnknownModel        no such model id
 │   ├── MissingBody         the request carries no body
+│   ├── LoraNotSupported    the request wants an adapter
 │   ├── PromptTooLong       the prompt and its answer cannot fit the model
 │   └── RequestTooLarge     more bytes than we read
 ├── AuthError               the caller did not prove who they are
@@ -47,6 +48,13 @@ class UnknownModel(InputError):
 
 class MissingBody(InputError):
     """The request carries no body."""
+
+
+class LoraNotSupported(InputError):
+    """The request wants a LoRA adapter, and the model takes none."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"The model {model_id} does not support LoRa inference")
 
 
 class PromptTooLong(InputError):

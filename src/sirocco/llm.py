@@ -25,7 +25,7 @@ from sirocco.home import default_home
 from sirocco.model.presets import preset, random_model
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.tokenizer.byte import ByteTokenizer
-from sirocco.tokenizer.chat import encode_messages
+from sirocco.tokenizer.chat import encode_messages, encode_prompt
 from sirocco.types import FinishReason, Message, SamplingParams, TokenLogprob
 
 Prompt = str | Sequence[int]
@@ -214,8 +214,7 @@ class LLM:
     def _encode(self, prompt: Prompt) -> list[int]:
         if not isinstance(prompt, str):
             return list(prompt)
-        bos_id = self.tokenizer.bos_id
-        return [*(() if bos_id is None else (bos_id,)), *self.tokenizer.encode(prompt)]
+        return encode_prompt(self.tokenizer, prompt)
 
     def _new_ids(self, n: int) -> list[str]:
         return [f"llm-{next(self._numbers)}" for _ in range(n)]

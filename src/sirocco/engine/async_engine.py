@@ -70,6 +70,17 @@ class AsyncEngine:
         self._thread: threading.Thread | None = None
         self._is_closing = False
 
+    @property
+    def is_running(self) -> bool:
+        """The thread is there and takes requests."""
+        return self._thread is not None and self._thread.is_alive() and not self._is_closing
+
+    @property
+    def is_busy(self) -> bool:
+        """A new request would have to wait; a glance from outside, good for a moment."""
+        scheduler = self.engine.scheduler
+        return bool(scheduler.waiting) or len(scheduler.running) >= self.engine.config.max_running
+
     def start(self) -> None:
         """Start the thread; call it where the event loop runs."""
         self._loop = asyncio.get_running_loop()

@@ -3,11 +3,13 @@
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from sirocco.errors import ConfigError
 from sirocco.model.config import ModelConfig
+
+if TYPE_CHECKING:
+    import torch
 
 _DEFAULT_SEQUENCES = 8
 """A KV cache of default size holds this many sequences of full length, if memory allows."""
@@ -64,7 +66,7 @@ class EngineConfig:
             )
         return self.max_seq_len
 
-    def n_blocks(self, model: ModelConfig, *, bytes_per_value: int, device: torch.device) -> int:
+    def n_blocks(self, model: ModelConfig, *, bytes_per_value: int, device: "torch.device") -> int:
         """Blocks in the KV cache. Raises: ConfigError if not one block fits."""
         block_bytes = self.block_size * model.kv_bytes_per_token(bytes_per_value)
         size_bytes = self.kv_cache_bytes
@@ -83,9 +85,11 @@ class EngineConfig:
         return size_bytes // block_bytes
 
 
-def free_memory_bytes(device: torch.device) -> int:
+def free_memory_bytes(device: "torch.device") -> int:
     """Bytes that a new allocation on `device` may count on, as far as the system tells."""
     if device.type == "cuda":
+        import torch  # noqa: PLC0415 - slow to import, and settings are read without it
+
         return torch.cuda.mem_get_info(device)[0]
     try:
         # Unlike SC_AVPHYS_PAGES this counts the page cache, which yields to allocations.

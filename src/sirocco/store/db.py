@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from sirocco.errors import ConfigError
@@ -70,6 +70,11 @@ class Database:
         """Write: all of it is kept at the end, or none of it after an exception. Never nested."""
         with self._write_lock, self._writer.begin() as connection:
             yield connection
+
+    def ping(self) -> None:
+        """Ask the database for nothing. Raises: SQLAlchemyError if it does not answer."""
+        with self.connect() as connection:
+            connection.execute(select(1)).one()
 
     def close(self) -> None:
         """Close every connection that is not in use."""

@@ -44,6 +44,12 @@ def encode_messages(tokenizer: Tokenizer, messages: Sequence[Message], template:
     return token_ids
 
 
+def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """Token ids of a text to go on with: BOS, then the text without any template."""
+    bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    return bos + tokenizer.encode(prompt)
+
+
 def encode_raw_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """Token ids of a prompt whose author writes the control tokens; BOS is added if absent."""
     token_ids = tokenizer.encode_raw(prompt)

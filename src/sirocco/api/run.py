@@ -1,0 +1,93 @@
+"""`POST /accounts/{account_id}/ai/run/{model}`: the request that the platform is about."""
+
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+
+from sirocco.api.auth import CallerOfAccount
+from sirocco.api.body import read_body
+from sirocco.api.disconnect import unless_disconnected
+from sirocco.api.errors import REQUEST_ID_HEADER, request_id_of
+from sirocco.api.streaming import EventStream
+from sirocco.errors import InvalidInput, LoraNotSupported
+from sirocco.service.answer import Answer
+from sirocco.service.service import Job, Service
+from sirocco.wire.body import parse_object
+from sirocco.wire.envelope import success
+from sirocco.wire.text_generation import (
+    TextGeneration,
+    read_text_generation,
+    unused_names,
+    usage,
+    whole_result,
+)
+
+router = APIRouter()
+
+_MOST_UNUSED_NAMES = 16
+_BODY_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": TextGeneration.model_json_schema()}},
+    }
+}
+
+
+@router.post(
+    "/accounts/{account_id}/ai/run/{model_id:path}",
+    summary="Run a text generation model",
+    openapi_extra=_BODY_SCHEMA,
+)
+async def run_model(
+    request: Request, account_id: str, model_id: str, caller: CallerOfAccount  # noqa: ARG001
+) -> Response:  # fmt: skip
+    """Generate text for `prompt` or `messages`; with `stream`, as server-sent events.
+
+    The model id may be written with its slashes, or with %2F in their place.
+    """
+    request_id = request_id_of(request)
+    members = parse_object(await read_body(request, request.app.state.settings.max_body_bytes))
+    inputs = read_text_generation(members)
+    if "queueRequest" in request.query_params:
+        raise InvalidInput("'queueRequest' is not supported by this version of Sirocco")
+    service: Service = request.app.state.service
+    service.catalog.find(model_id)
+    if inputs.lora is not None:
+        raise LoraNotSupported(model_id)
+    running = service.run(caller, model_id, _job(inputs), request_id=request_id)
+    answer = await unless_disconnected(request.receive, running)
+    headers = _headers(answer, unused_names(members))
+    if inputs.stream:
+        return EventStream(answer, headers)
+    return await _whole(request, answer, headers)
+
+
+async def _whole(request: Request, answer: Answer, headers: dict[str, str]) -> Response:
+    try:
+        text = await unless_disconnected(request.receive, answer.text())
+    finally:
+        answer.close()
+    result = whole_result(text, usage(answer.n_prompt_tokens, answer.n_output_tokens))
+    return JSONResponse(success(result), headers=headers)
+
+
+def _job(inputs: TextGeneration) -> Job:
+    return Job(
+        subject=inputs.subject,
+        sampling=inputs.sampling,
+        raw=inputs.raw,
+        reject_if_busy=inputs.options.reject_if_busy,
+    )
+
+
+def _headers(answer: Answer, unused: list[str]) -> dict[str, str]:
+    """Tell what is not in the body: the id, who really answered, and which members did nothing."""
+    headers = {REQUEST_ID_HEADER: answer.request_id}
+    if answer.origin.is_stand_in:
+        headers["sirocco-stand-in"] = answer.origin.served_by
+    if unused:
+        names = [quote(name[:64], safe="") for name in unused[:_MOST_UNUSED_NAMES]]
+        headers["sirocco-unused"] = ", ".join(names)
+    return headers

@@ -1,0 +1,87 @@
+"""An answer as server-sent events, sent as the engine makes it."""
+
+import random
+from collections.abc import AsyncIterator, Mapping
+
+import structlog
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from sirocco.api.disconnect import unless_disconnected
+from sirocco.api.errors import error_answer
+from sirocco.errors import Aborted, SiroccoError
+from sirocco.service.answer import Answer
+from sirocco.wire import sse
+from sirocco.wire.status import failure
+from sirocco.wire.text_generation import chunk, last_chunk, usage
+
+log = structlog.get_logger(__name__)
+
+
+class EventStream(Response):
+    """A response that streams an answer, and closes it when it ends or the client leaves.
+
+    The status is sent with the first event, so that an error before it is an error of its own:
+    what follows the status can only be an event. `content-type` has no charset, since old
+    clients compare it whole.
+    """
+
+    def __init__(self, answer: Answer, headers: Mapping[str, str]) -> None:
+        self._answer = answer
+        self.status_code = 200
+        self.background = None
+        self.init_headers(
+            {
+                "content-type": "text/event-stream",
+                "cache-control": "no-cache",
+                "x-accel-buffering": "no",  # proxies that collect events would undo the stream
+                **headers,
+            }
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as an ASGI application."""
+        try:
+            refusal = await unless_disconnected(receive, self._send_all(send))
+            if refusal is not None:
+                await refusal(scope, receive, send)
+        except Aborted:
+            log.info("client left", request_id=self._answer.request_id)
+        finally:
+            self._answer.close()
+
+    async def _send_all(self, send: Send) -> JSONResponse | None:
+        """Send every event; return instead what is to be answered if none can be."""
+        has_started = False
+        try:
+            async for event in _events(self._answer):
+                if not has_started:
+                    await send(
+                        {
+                            "type": "http.response.start",
+                            "status": self.status_code,
+                            "headers": self.raw_headers,
+                        }
+                    )
+                    has_started = True
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+        except SiroccoError as error:
+            if not has_started:
+                return error_answer(error, self._answer.request_id)
+            log.warning("stream broke off", request_id=self._answer.request_id, reason=str(error))
+            event = sse.encode(failure(error, self._answer.request_id))
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return None
+
+
+async def _events(answer: Answer) -> AsyncIterator[bytes]:
+    """Write an event for each piece of text, then the counts, then the end."""
+    rng = random.SystemRandom()
+    async for piece in answer:
+        if piece.text:
+            yield sse.encode(chunk(piece.text, sse.padding(rng)))
+    counts = usage(answer.n_prompt_tokens, answer.n_output_tokens)
+    yield sse.encode(last_chunk(counts))
+    yield sse.DONE

@@ -1,0 +1,49 @@
+"""Where log lines go: one line an event, on stderr; readable for people or JSON for programs."""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+
+def configure_logs(level: str, style: Literal["auto", "text", "json"]) -> None:
+    """Send the log lines of Sirocco and its libraries to stderr in one form."""
+    is_text = style == "text" or (style == "auto" and sys.stderr.isatty())
+    shared: list[structlog.types.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(shared, is_text=is_text))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for chatty in ("alembic", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _formatter(
+    shared: list[structlog.types.Processor], *, is_text: bool
+) -> structlog.stdlib.ProcessorFormatter:
+    if is_text:
+        rendering: list[structlog.types.Processor] = [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        ]
+    else:
+        rendering = [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+    )

@@ -1,0 +1,52 @@
+"""The door to all commands. A failure is one sentence on stderr and a status that is not 0."""
+
+import sys
+
+import typer
+
+from sirocco.cli.accounts import accounts
+from sirocco.cli.serve import serve
+from sirocco.cli.tokens import tokens
+from sirocco.cli.train import train
+from sirocco.errors import SiroccoError
+
+app = typer.Typer(
+    name="sirocco",
+    help="Your own Workers AI: serve, script and train language models on your own machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+app.add_typer(accounts)
+app.add_typer(tokens)
+app.command()(train)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from sirocco import __version__  # noqa: PLC0415
+
+        typer.echo(f"sirocco {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Hold the options that stand before a command."""
+
+
+def run() -> None:
+    """Run the command line; the entry point of the package."""
+    try:
+        app()
+    except SiroccoError as error:
+        typer.echo(f"sirocco: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("sirocco: interrupted", err=True)
+        sys.exit(130)

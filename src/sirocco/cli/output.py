@@ -1,0 +1,25 @@
+"""What commands print: a table for people, JSON for programs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def print_table(rows: Sequence[Mapping[str, object]], *, as_json: bool, nothing: str) -> None:
+    """Print rows that have the same keys; `nothing` is the sentence for none."""
+    if as_json:
+        print(json.dumps([dict(row) for row in rows]))
+        return
+    if not rows:
+        print(nothing)
+        return
+    table = Table(*rows[0], box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table, soft_wrap=True)

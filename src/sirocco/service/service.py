@@ -1,0 +1,85 @@
+"""Run a model for a caller: find it, start it, put the prompt into its form, let it answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sirocco.catalog import EMBEDDED_MODEL_ID, Catalog, CatalogEntry
+from sirocco.errors import InvalidInput, OutOfCapacity
+from sirocco.service.access import Caller
+from sirocco.service.answer import Answer, AnswerOrigin
+from sirocco.service.engine_pool import EnginePool
+from sirocco.service.usage_writer import UsageWriter
+from sirocco.tokenizer.base import Tokenizer
+from sirocco.tokenizer.chat import encode_messages, encode_prompt, encode_raw_prompt
+from sirocco.types import Message, SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be generated.
+
+    Attributes:
+        subject: a prompt, or a conversation.
+        raw: the prompt is already in the model's own form; no template.
+        reject_if_busy: refuse rather than wait for others.
+    """
+
+    subject: str | Sequence[Message]
+    sampling: SamplingParams
+    raw: bool = False
+    reject_if_busy: bool = False
+
+
+class Service:
+    """The platform's main use case.
+
+    Args:
+        stand_in: let the embedded model answer for models whose weights are not here.
+    """
+
+    def __init__(
+        self, catalog: Catalog, engines: EnginePool, usage: UsageWriter, *, stand_in: bool
+    ) -> None:
+        self.catalog = catalog
+        self.engines = engines
+        self._usage = usage
+        self._stand_in = stand_in
+
+    async def run(self, caller: Caller, model_id: str, job: Job, *, request_id: str) -> Answer:
+        """Let a model answer; the caller of this must close what it returns.
+
+        Raises: UnknownModel; ModelNotInstalled; InvalidInput; PromptTooLong; OutOfCapacity;
+            SetupError if the model's engine cannot be started.
+        """
+        asked = self.catalog.find(model_id)
+        serving = self._serving(asked)
+        engine = await self.engines.get(serving)
+        token_ids = _prompt_token_ids(engine.engine.tokenizer, serving, job)
+        if job.reject_if_busy and engine.is_busy:
+            raise OutOfCapacity("others are waiting, and the request does not want to")
+        generation = engine.submit(token_ids, job.sampling, request_id=request_id)
+        return Answer(generation, AnswerOrigin(caller, asked.model_id, serving.model_id),
+                      self._usage)  # fmt: skip
+
+    def _serving(self, asked: CatalogEntry) -> CatalogEntry:
+        if not asked.is_installed and self._stand_in:
+            return self.catalog.find(EMBEDDED_MODEL_ID)
+        return self.catalog.installed(asked)
+
+
+def _prompt_token_ids(tokenizer: Tokenizer, entry: CatalogEntry, job: Job) -> list[int]:
+    """Put a prompt or a conversation into the form that the model was tuned with."""
+    if isinstance(job.subject, str):
+        if job.raw:
+            return encode_raw_prompt(tokenizer, job.subject)
+        if entry.template is None:
+            return encode_prompt(tokenizer, job.subject)
+        messages = [Message("user", job.subject)]
+        if entry.default_system is not None:
+            messages.insert(0, Message("system", entry.default_system))
+        return encode_messages(tokenizer, messages, entry.template)
+    if entry.template is None:
+        raise InvalidInput(
+            f"'/messages' need a chat template, and {entry.model_id} has none: give '/prompt'"
+        )
+    return encode_messages(tokenizer, job.subject, entry.template)

@@ -1,0 +1,111 @@
+"""All settings of a server, read once: flag, then environment, then file, then default.
+
+The environment's names begin with SIROCCO_; the file is `settings.toml` in SIROCCO_HOME.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from sqlalchemy import make_url
+
+from sirocco.engine.config import EngineConfig
+from sirocco.errors import ConfigError
+from sirocco.home import default_home
+
+
+class Settings(BaseSettings):
+    """What a server is told; each default stands here and nowhere else."""
+
+    model_config = SettingsConfigDict(env_prefix="SIROCCO_", extra="forbid", frozen=True)
+
+    home: Path = Field(default_factory=default_home, description="folder for all state")
+    database_url: str | None = Field(None, description="SQLAlchemy URL; SQLite in home without it")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8787, ge=0, le=65_535, description="0 takes a free one")
+    stand_in: bool = Field(False, description="the embedded model answers for absent ones")
+    models: dict[str, Path] = Field(default_factory=dict, description="model id to folder")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where tensors live")
+    weights: Literal["auto", "float32", "bfloat16"] = Field("auto", description="number format")
+    max_seq_len: int | None = Field(None, ge=1, description="tokens of a request; model's own")
+    kv_cache_bytes: int | None = Field(None, ge=1, description="size of each model's KV cache")
+    block_size: int = Field(16, ge=1, le=1024, description="positions in a block")
+    max_step_tokens: int = Field(512, ge=1, description="tokens that one step computes")
+    max_running: int = Field(64, ge=1, description="answers computed at the same time")
+    max_waiting: int = Field(256, ge=1, description="requests that may wait")
+    max_body_bytes: int = Field(8_388_608, ge=1024, description="bytes of a request body")
+    shutdown_s: int = Field(10, ge=0, le=3600, description="time that live answers get to end")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a tty")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put flags over the environment, and both over the file."""
+        file = default_home() / "settings.toml"
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database's URL; it may hold a password."""
+        return self.database_url or f"sqlite:///{self.home / 'sirocco.db'}"
+
+    @property
+    def models_folder(self) -> Path:
+        """Where checkpoints of the catalogue's models are looked for."""
+        return self.home / "models"
+
+    @property
+    def engine(self) -> EngineConfig:
+        """The part that an engine needs. Raises: ConfigError."""
+        return EngineConfig(
+            max_seq_len=self.max_seq_len,
+            block_size=self.block_size,
+            kv_cache_bytes=self.kv_cache_bytes,
+            max_step_tokens=self.max_step_tokens,
+            max_running=self.max_running,
+            max_waiting=self.max_waiting,
+        )
+
+    def shown(self) -> dict[str, Any]:
+        """Every setting as it was resolved, passwords masked."""
+        url = make_url(self.resolved_database_url)
+        return self.model_dump(mode="json") | {
+            "database_url": url.render_as_string(hide_password=True)
+        }
+
+
+def load_settings(**flags: object) -> Settings:
+    """Read the settings; flags that are None are as good as not given.
+
+    Raises: ConfigError naming each bad setting, its value and what it may be.
+    """
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(e) for e in error.errors())) from error
+    except (OSError, ValueError) as error:  # a broken settings.toml, broken JSON in a variable
+        raise ConfigError(f"the settings cannot be read: {error}") from error
+    _ = settings.engine  # its numbers depend on each other
+    return settings
+
+
+def _sentence(error: Any) -> str:
+    name = ".".join(str(step) for step in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"there is no setting {name!r}"
+    secret = name == "database_url"
+    return f"{name}: {error['msg']}, got {'a hidden value' if secret else repr(error['input'])}"

@@ -1,0 +1,190 @@
+"""Text generation: the body of `POST …/ai/run/{model}`, and the results it is answered with.
+
+Every documented member is either read here or refused by name. Members that are not documented
+are what the public service ignores too; their names are kept, so that the caller can be told.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
+
+from sirocco.errors import InvalidInput
+from sirocco.types import Message, SamplingParams
+from sirocco.wire.body import without_nulls
+from sirocco.wire.envelope import JsonObject
+from sirocco.wire.violations import refusal, whole_number
+
+DEFAULT_MAX_TOKENS = 256
+
+_NOT_IN_THIS_VERSION = ("tools", "functions", "response_format", "guided_json", "requests")
+_EMPTY: tuple[object, ...] = ([], {}, {"type": "text"})
+"""Values that ask for nothing: no tools, plain text."""
+
+_Integer = Annotated[int, BeforeValidator(whole_number)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class TextPart(_Strict):
+    """A piece of a message that is given as an array."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(_Strict):
+    """One turn. An array of text parts is joined without anything between them."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[
+        Annotated[str, Tag("<text>")] | Annotated[list[TextPart], Tag("<parts>")],
+        Discriminator(lambda value: "<parts>" if isinstance(value, list) else "<text>"),
+    ]
+
+    @property
+    def text(self) -> str:
+        """The content as one string."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class RunOptions(_Strict):
+    """How the platform is to treat the request."""
+
+    reject_if_busy: bool = Field(default=False, alias="rejectIfBusy")
+
+
+class TextGeneration(_Strict):
+    """What is to be generated, and how: `prompt` or `messages`, and the sampling fields."""
+
+    prompt: Annotated[str, Field(min_length=1)] | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1)] | None = None
+    raw: Annotated[bool, Field(strict=False)] = False
+    stream: Annotated[bool, Field(strict=False)] = False
+    max_tokens: Annotated[_Integer, Field(ge=1)] = DEFAULT_MAX_TOKENS
+    temperature: Annotated[float, Field(ge=0, le=5)] = 0.6
+    top_p: Annotated[float, Field(ge=0.001, le=1)] = 1.0
+    top_k: Annotated[_Integer, Field(ge=1, le=50)] | None = None
+    seed: Annotated[_Integer, Field(ge=1, le=9_999_999_999)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=2)] = 1.0
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    stop: (
+        Annotated[
+            Annotated[str, Field(min_length=1), Tag("<one>")]
+            | Annotated[
+                list[Annotated[str, Field(min_length=1)]], Field(max_length=16), Tag("<many>")
+            ],
+            Discriminator(lambda value: "<many>" if isinstance(value, list) else "<one>"),
+        ]
+        | None
+    ) = None
+    lora: str | None = None
+    options: RunOptions = RunOptions()
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """The sampling fields, in the engine's words."""
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return SamplingParams(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k or 0,
+            seed=self.seed,
+            repetition_penalty=self.repetition_penalty,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            stop=tuple(stop),
+        )
+
+    @property
+    def subject(self) -> str | tuple[Message, ...]:
+        """The prompt, or the conversation."""
+        if self.prompt is not None:
+            return self.prompt
+        return tuple(Message(m.role, m.text) for m in self.messages or ())
+
+
+def read_text_generation(members: Mapping[str, Any]) -> TextGeneration:
+    """Check a body. Raises: InvalidInput naming every field that is wrong, value and limit."""
+    for name in _NOT_IN_THIS_VERSION:
+        if name in members and members[name] not in _EMPTY:
+            raise InvalidInput(f"'/{name}' is not supported by this version of Sirocco")
+    _require_one_subject(members)
+    try:
+        inputs = TextGeneration.model_validate(_without_inner_nulls(members))
+    except ValidationError as error:
+        raise refusal(error) from error
+    if inputs.raw and inputs.messages:
+        raise InvalidInput("'/raw' needs '/prompt': '/messages' are put into the chat template")
+    return inputs
+
+
+def unused_names(members: Mapping[str, Any]) -> list[str]:
+    """Name the members that no documented field has, in their order; nothing reads them."""
+    known = {*TextGeneration.model_fields, *_NOT_IN_THIS_VERSION}
+    unused = [name for name in members if name not in known]
+    options = members.get("options")
+    if isinstance(options, dict):
+        unused += [f"options.{name}" for name in options if name != "rejectIfBusy"]
+    return unused
+
+
+def usage(n_prompt_tokens: int, n_output_tokens: int) -> JsonObject:
+    """Write the counts of an answer."""
+    return {
+        "prompt_tokens": n_prompt_tokens,
+        "completion_tokens": n_output_tokens,
+        "total_tokens": n_prompt_tokens + n_output_tokens,
+    }
+
+
+def whole_result(text: str, counts: JsonObject) -> JsonObject:
+    """Write an answer that is sent at once, without its envelope."""
+    return {"response": text, "tool_calls": [], "usage": counts}
+
+
+def chunk(text: str, padding: str) -> JsonObject:
+    """Write a piece of an answer that is streamed."""
+    return {"response": text, "p": padding}
+
+
+def last_chunk(counts: JsonObject) -> JsonObject:
+    """Write what comes after the last piece, before the end of the stream."""
+    return {"response": "", "usage": counts}
+
+
+def _require_one_subject(members: Mapping[str, Any]) -> None:
+    given = [name for name in ("prompt", "messages") if name in members]
+    if len(given) == 2:
+        raise InvalidInput("oneOf at '/' not met, 2 matches: give '/prompt' or '/messages'")
+    if not given:
+        raise InvalidInput(
+            "oneOf at '/' not met, 0 matches: required properties at '/' are 'prompt', "
+            "required properties at '/' are 'messages'"
+        )
+
+
+def _without_inner_nulls(members: Mapping[str, Any]) -> JsonObject:
+    """Leave out what is null in messages and options; it is left out of the body already."""
+    cleaned = dict(members)
+    if isinstance(cleaned.get("messages"), list):
+        cleaned["messages"] = [
+            without_nulls(m) if isinstance(m, dict) else m for m in cleaned["messages"]
+        ]
+    if isinstance(cleaned.get("options"), dict):
+        cleaned["options"] = without_nulls(cleaned["options"])
+    return cleaned
