@@ -4,9 +4,9 @@ The environment's names begin with SIROCCO_; the file is `settings.toml` in SIRO
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -14,23 +14,31 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from sirocco.engine.config import EngineConfig
 from sirocco.errors import ConfigError
-from sirocco.home import default_home
+from sirocco.home import default_home, expanded
+
+_HIDDEN = "a hidden value"
+
+_Folder = Annotated[Path, AfterValidator(expanded)]
 
 
 class Settings(BaseSettings):
     """What a server is told; each default stands here and nowhere else."""
 
-    model_config = SettingsConfigDict(env_prefix="SIROCCO_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SIROCCO_", env_ignore_empty=True, extra="forbid", frozen=True,
+        hide_input_in_errors=True,  # the database URL may hold a password
+    )  # fmt: skip
 
-    home: Path = Field(default_factory=default_home, description="folder for all state")
+    home: _Folder = Field(default_factory=default_home, description="folder for all state")
     database_url: str | None = Field(None, description="SQLAlchemy URL; SQLite in home without it")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8787, ge=0, le=65_535, description="0 takes a free one")
     stand_in: bool = Field(False, description="the embedded model answers for absent ones")
-    models: dict[str, Path] = Field(default_factory=dict, description="model id to folder")
+    models: dict[str, _Folder] = Field(default_factory=dict, description="model id to folder")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where tensors live")
     weights: Literal["auto", "float32", "bfloat16"] = Field("auto", description="number format")
     max_seq_len: int | None = Field(None, ge=1, description="tokens of a request; model's own")
@@ -55,7 +63,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put flags over the environment, and both over the file."""
         file = default_home() / "settings.toml"
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+        try:
+            file_settings = TomlConfigSettingsSource(settings_cls, file)
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}") from error
+        return init_settings, env_settings, file_settings
 
     @property
     def resolved_database_url(self) -> str:
@@ -81,10 +93,8 @@ class Settings(BaseSettings):
 
     def shown(self) -> dict[str, Any]:
         """Every setting as it was resolved, passwords masked."""
-        url = make_url(self.resolved_database_url)
-        return self.model_dump(mode="json") | {
-            "database_url": url.render_as_string(hide_password=True)
-        }
+        database_url = _without_password(self.resolved_database_url)
+        return self.model_dump(mode="json") | {"database_url": database_url}
 
 
 def load_settings(**flags: object) -> Settings:
@@ -97,15 +107,24 @@ def load_settings(**flags: object) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         raise ConfigError("; ".join(_sentence(e) for e in error.errors())) from error
-    except (OSError, ValueError) as error:  # a broken settings.toml, broken JSON in a variable
+    except (ValueError, RecursionError) as error:  # broken JSON in a variable
         raise ConfigError(f"the settings cannot be read: {error}") from error
     _ = settings.engine  # its numbers depend on each other
     return settings
+
+
+def _without_password(url: str) -> str:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # it is refused where the database is opened
+        return _HIDDEN
+    secrets = {name: "***" for name in parsed.query if "password" in name.lower()}
+    return parsed.update_query_dict(secrets).render_as_string(hide_password=True)
 
 
 def _sentence(error: Any) -> str:
     name = ".".join(str(step) for step in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"there is no setting {name!r}"
-    secret = name == "database_url"
-    return f"{name}: {error['msg']}, got {'a hidden value' if secret else repr(error['input'])}"
+    shown = _HIDDEN if name == "database_url" else repr(error["input"])
+    return f"{name}: {error['msg']}, got {shown}"

@@ -120,7 +120,9 @@ def _require_integer(name: str, value: object, *, optional: bool) -> None:
 def _require_range(name: str, value: float | None, low: float, high: float) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # math.isfinite would turn an integer into a float, and fail for one of 400 digits.
+    if not is_number or not -math.inf < value < math.inf:
         raise InvalidInput(f"Type mismatch of '/{name}', {value!r} is not a finite number")
     if value < low:
         raise InvalidInput(f"'/{name}' must be >= {low:g}, got {value!r}")

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from sirocco.cli.accounts import accounts
+from sirocco.cli.models import models
 from sirocco.cli.serve import serve
 from sirocco.cli.tokens import tokens
 from sirocco.cli.train import train
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(serve)
+app.command()(models)
 app.add_typer(accounts)
 app.add_typer(tokens)
 app.command()(train)

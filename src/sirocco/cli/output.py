@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+_MAX_WIDTH = 10_000
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -21,5 +24,7 @@ def print_table(rows: Sequence[Mapping[str, object]], *, as_json: bool, nothing:
         return
     table = Table(*rows[0], box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table, soft_wrap=True)
+        # Text is shown as it is: a name may look like rich's markup.
+        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
+    # So wide that nothing is cut: ids are there to be copied, by people and by pipes.
+    Console(width=_MAX_WIDTH).print(table, soft_wrap=True)

@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [8787].")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port; 0 takes a free one (default: 8787).")
+    ] = None,
     stand_in: Annotated[
         bool | None,
         typer.Option(
@@ -26,18 +30,24 @@ def serve(
         list[str] | None,
         typer.Option(metavar="ID=FOLDER", help="Serve this checkpoint; may be given many times."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [auto].")] = None,
-    weights: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16 [auto].")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda (default: auto).")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="auto, float32 or bfloat16 (default: auto).")
+    ] = None,
     max_seq_len: Annotated[
-        int | None, typer.Option(help="Prompt plus output tokens of a request [the model's].")
+        int | None,
+        typer.Option(help="Prompt plus output tokens of a request (default: the model's)."),
     ] = None,
     kv_cache_bytes: Annotated[
-        int | None, typer.Option(help="Size of each model's KV cache [fits 8 long answers].")
+        int | None,
+        typer.Option(help="Size of each model's KV cache (default: fits 8 long answers)."),
     ] = None,
     log_level: Annotated[
-        str | None, typer.Option(help="debug, info, warning or error [info].")
+        str | None, typer.Option(help="debug, info, warning or error (default: info).")
     ] = None,
-    log_format: Annotated[str | None, typer.Option(help="auto, text or json [auto].")] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="auto, text or json (default: auto).")
+    ] = None,
 ) -> None:
     """Serve the Workers AI API. Every option can be set as SIROCCO_NAME, too.
 
@@ -92,9 +102,11 @@ def _folders(models: list[str] | None) -> dict[str, Path] | None:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Open the socket before anything is started. Raises: ConfigError if it is not to be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
-        )
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+        # A name that DNS cannot write fails here, where there is no socket yet to be left open.
+        socket.getaddrinfo(host or None, port, family)
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"cannot listen on {host}, port {port}: {reason}") from error

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from sirocco.store.stores import Stores
+if TYPE_CHECKING:
+    from sirocco.store.stores import Stores
 
 
 @contextmanager
-def opened_stores() -> Iterator[Stores]:
+def opened_stores() -> Iterator["Stores"]:
     """Open what a server with the same environment would open. Raises: ConfigError."""
     from sirocco.settings import load_settings  # noqa: PLC0415 - not needed for --help
     from sirocco.store.stores import open_stores  # noqa: PLC0415

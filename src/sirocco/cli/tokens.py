@@ -2,14 +2,16 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sirocco.cli.output import AsJson, print_table
 from sirocco.cli.stores import opened_stores
 from sirocco.errors import ConfigError
-from sirocco.store.stores import Stores
+
+if TYPE_CHECKING:
+    from sirocco.store.stores import Stores
 
 tokens = typer.Typer(name="tokens", help="API tokens: create, list, revoke.", no_args_is_help=True)
 
@@ -24,13 +26,15 @@ def create(
     name: Annotated[str, typer.Option(help="For people to tell it from others.")] = "API token",
     expires_days: Annotated[
         float | None,
-        typer.Option(min=0.001, max=36_500, help="Days until it ends [never]."),
+        typer.Option(min=0.001, max=36_500, help="Days until it ends (default: never)."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an API token and print it. It is shown only now; what is kept cannot tell it."""
     expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)
     with opened_stores() as stores:
+        if account is None and not stores.accounts.all():
+            stores.accounts.create("default")
         account_id = _account_id(stores, account)
         secret, _ = stores.api_tokens.create(account_id, name=name, expires_at=expires_at)
     print(json.dumps({"account_id": account_id, "token": secret}) if as_json else secret)
@@ -68,7 +72,7 @@ def revoke(
     print(json.dumps({"id": token_id, "revoked": True}) if as_json else f"{token_id} is revoked")
 
 
-def _account_id(stores: Stores, named: str | None) -> str:
+def _account_id(stores: "Stores", named: str | None) -> str:
     """Return the account that is meant. Raises: ConfigError if it is not there, or not clear."""
     if named is not None:
         if stores.accounts.find(named) is None:
@@ -76,7 +80,7 @@ def _account_id(stores: Stores, named: str | None) -> str:
         return named
     known = stores.accounts.all()
     if not known:
-        return stores.accounts.create("default").id
+        raise ConfigError("there is no account yet: `sirocco tokens create` makes one")
     if len(known) > 1:
         raise ConfigError(f"--account is needed: there are {len(known)} accounts")
     return known[0].id

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def train(
     data: Annotated[Path, typer.Option(help="Folder that the recipe's sources lie in.")],
-    out: Annotated[Path, typer.Option(help="Folder for the run and the finished checkpoint.")],
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder for the run and the finished checkpoint.")
+    ],
     recipe: Annotated[
         str, typer.Option(help="Name of a recipe in the package, or path of a TOML file.")
     ] = "breeze",

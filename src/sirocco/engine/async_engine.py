@@ -8,6 +8,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -18,41 +19,73 @@ from sirocco.types import FinishReason, SamplingParams
 log = logging.getLogger(__name__)
 
 
+def _nothing(*_: object) -> None:
+    """Do nothing: a message that only wakes the thread, a caller who need not be told."""
+
+
 class Generation:
     """A live answer: iterate over its pieces, or abort it.
 
+    Its counts are the engine's own, whether the pieces are looked at or not.
+
     Attributes:
+        n_output_tokens: so far.
         n_cached_tokens: prompt tokens whose keys and values were there already.
+        ttft_s: seconds from submission to the first output token; None before it.
+        finish_reason: why it ended; None before that.
     """
 
-    def __init__(self, request_id: str, n_prompt_tokens: int, abort: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        n_prompt_tokens: int,
+        abort: Callable[[str], None],
+        on_over: Callable[["Generation"], None],
+    ) -> None:
         self.request_id = request_id
         self.n_prompt_tokens = n_prompt_tokens
+        self.n_output_tokens = 0
         self.n_cached_tokens = 0
+        self.ttft_s: float | None = None
+        self.finish_reason: FinishReason | None = None
+        self._started_s = time.monotonic()
         self._abort = abort
+        self._on_over = on_over
         self._pieces: asyncio.Queue[Piece] = asyncio.Queue()
-        self._is_over = False
+        self._is_read = False
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since submission."""
+        return time.monotonic() - self._started_s
 
     def __aiter__(self) -> AsyncIterator[Piece]:
         return self
 
     async def __anext__(self) -> Piece:
         """Wait for the next piece. Raises: Interrupted if the answer breaks off."""
-        if self._is_over:
+        if self._is_read:
             raise StopAsyncIteration
         piece = await self._pieces.get()
-        self._is_over = piece.finish_reason is not None
+        self._is_read = piece.finish_reason is not None
         if piece.error is not None:
             raise piece.error
         return piece
 
     def abort(self) -> None:
-        """End the answer, from any thread, any number of times; its blocks are free next step."""
-        self._abort(self.request_id)
+        """End the answer, any number of times; its blocks are free by the next step."""
+        if self.finish_reason is None:
+            self._abort(self.request_id)
 
     def deliver(self, piece: Piece) -> None:
         """Hand over a piece, in the event loop's thread."""
+        if piece.token_ids and self.ttft_s is None:
+            self.ttft_s = self.elapsed_s
+        self.n_output_tokens += len(piece.token_ids)
+        self.finish_reason = piece.finish_reason
         self._pieces.put_nowait(piece)
+        if piece.finish_reason is not None:
+            self._on_over(self)
 
 
 class AsyncEngine:
@@ -102,8 +135,12 @@ class AsyncEngine:
         sampling: SamplingParams,
         *,
         request_id: str | None = None,
+        on_over: Callable[[Generation], None] = _nothing,
     ) -> Generation:
         """Let a request wait for its turn and hand out its answer to come.
+
+        Args:
+            on_over: called once in the event loop's thread when the answer has ended in any way.
 
         Raises: PromptTooLong, InvalidInput or OutOfCapacity at once; Aborted while closing.
         """
@@ -113,7 +150,7 @@ class AsyncEngine:
         if self.engine.scheduler.is_full:  # a glance from outside; the thread checks again
             raise OutOfCapacity("Capacity temporarily exceeded, please try again.")
         request_id = request_id or str(uuid.uuid4())
-        generation = Generation(request_id, len(prompt_token_ids), self._abort)
+        generation = Generation(request_id, len(prompt_token_ids), self._abort, on_over)
         self._live[request_id] = generation
         token_ids = list(prompt_token_ids)
         self._inbox.put(lambda: self._add(request_id, token_ids, sampling))
@@ -171,7 +208,3 @@ class AsyncEngine:
 
 def _broken_off(request_id: str, error: SiroccoError) -> Piece:
     return Piece(request_id, "", finish_reason=FinishReason.ABORT, error=error)
-
-
-def _nothing() -> None:
-    """Wake the thread."""

@@ -1,8 +1,8 @@
-"""A live answer in the caller's hands, whose usage is recorded once, however it ends."""
+"""A live answer in the caller's hands, and the row that is kept when it is over."""
 
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
@@ -12,7 +12,6 @@ from sirocco.service.access import Caller
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.store.tables import utc_now
 from sirocco.store.usage import UsageRow
-from sirocco.types import FinishReason
 
 log = structlog.get_logger(__name__)
 
@@ -37,66 +36,64 @@ class AnswerOrigin:
 
 
 class Answer:
-    """Iterate over the pieces of an answer; `close` it in any case.
+    """Iterate over the pieces of an answer; `close` it in any case."""
 
-    Attributes:
-        n_prompt_tokens, n_output_tokens: so far.
-    """
-
-    def __init__(self, generation: Generation, origin: AnswerOrigin, usage: UsageWriter) -> None:
-        self.origin = origin
-        self.request_id = generation.request_id
-        self.n_prompt_tokens = generation.n_prompt_tokens
-        self.n_output_tokens = 0
+    def __init__(self, generation: Generation, origin: AnswerOrigin) -> None:
         self._generation = generation
-        self._usage = usage
-        self._finish_reason = FinishReason.ABORT  # until the engine says otherwise
-        self._started_at, self._started_s = utc_now(), time.monotonic()
-        self._ttft_s: float | None = None
-        self._is_closed = False
+        self.origin = origin
 
-    async def __aiter__(self) -> AsyncIterator[Piece]:
+    @property
+    def request_id(self) -> str:
+        """The id under which its usage is kept."""
+        return self._generation.request_id
+
+    @property
+    def n_prompt_tokens(self) -> int:
+        """Tokens that went in, those of the template included."""
+        return self._generation.n_prompt_tokens
+
+    @property
+    def n_output_tokens(self) -> int:
+        """Tokens that came out so far, those without text included."""
+        return self._generation.n_output_tokens
+
+    def __aiter__(self) -> AsyncIterator[Piece]:
         """Wait for each piece. Raises: Interrupted if the answer breaks off."""
-        async for piece in self._generation:
-            if self._ttft_s is None and piece.token_ids:
-                self._ttft_s = time.monotonic() - self._started_s
-            self.n_output_tokens += len(piece.token_ids)
-            self._finish_reason = piece.finish_reason or self._finish_reason
-            yield piece
+        return aiter(self._generation)
 
     async def text(self) -> str:
         """Wait for the whole answer. Raises: Interrupted if it breaks off."""
         return "".join([piece.text async for piece in self])
 
     def close(self) -> None:
-        """Stop the engine's work on it, and record what it used; again does nothing."""
-        if self._is_closed:
-            return
-        self._is_closed = True
+        """Stop the engine's work on it, if there is any left; again does nothing."""
         self._generation.abort()
-        row = self._usage_row()
-        self._usage.put(row)
-        log.info(
-            "request finished", request_id=row.request_id, model_id=row.model_id,
-            served_by=self.origin.served_by, prompt_tokens=row.prompt_tokens,
-            output_tokens=row.output_tokens, ttft_s=_rounded(row.ttft_s),
-            duration_s=_rounded(row.duration_s), finish_reason=str(row.finish_reason),
-        )  # fmt: skip
 
-    def _usage_row(self) -> UsageRow:
-        return UsageRow(
-            request_id=self.request_id,
-            account_id=self.origin.caller.account_id,
-            api_token_id=self.origin.caller.api_token_id,
-            model_id=self.origin.model_id,
-            prompt_tokens=self.n_prompt_tokens,
-            output_tokens=self.n_output_tokens,
-            cached_tokens=self._generation.n_cached_tokens,
-            finish_reason=self._finish_reason,
-            started_at=self._started_at,
-            ttft_s=self._ttft_s,
-            duration_s=time.monotonic() - self._started_s,
-        )
+
+def settle(generation: Generation, origin: AnswerOrigin, usage: UsageWriter) -> None:
+    """Keep what an answer that is over has used; the engine calls this once for each."""
+    assert generation.finish_reason is not None, "only an answer that is over can be settled"
+    duration_s = generation.elapsed_s
+    row = UsageRow(
+        request_id=generation.request_id,
+        account_id=origin.caller.account_id,
+        api_token_id=origin.caller.api_token_id,
+        model_id=origin.model_id,
+        prompt_tokens=generation.n_prompt_tokens,
+        output_tokens=generation.n_output_tokens,
+        cached_tokens=generation.n_cached_tokens,
+        finish_reason=generation.finish_reason,
+        started_at=utc_now() - timedelta(seconds=duration_s),
+        ttft_s=generation.ttft_s,
+        duration_s=duration_s,
+    )
+    usage.put(row)
+    log.info(
+        "request finished", request_id=row.request_id, model_id=row.model_id,
+        served_by=origin.served_by, prompt_tokens=row.prompt_tokens,
+        output_tokens=row.output_tokens, ttft_s=_rounded(row.ttft_s),
+        duration_s=_rounded(row.duration_s), finish_reason=str(row.finish_reason),
+    )  # fmt: skip
 
 
 def _rounded(seconds: float | None) -> float | None:

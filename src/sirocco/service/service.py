@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sirocco.catalog import EMBEDDED_MODEL_ID, Catalog, CatalogEntry
 from sirocco.errors import InvalidInput, OutOfCapacity
 from sirocco.service.access import Caller
-from sirocco.service.answer import Answer, AnswerOrigin
+from sirocco.service.answer import Answer, AnswerOrigin, settle
 from sirocco.service.engine_pool import EnginePool
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.tokenizer.base import Tokenizer
@@ -57,9 +57,14 @@ class Service:
         token_ids = _prompt_token_ids(engine.engine.tokenizer, serving, job)
         if job.reject_if_busy and engine.is_busy:
             raise OutOfCapacity("others are waiting, and the request does not want to")
-        generation = engine.submit(token_ids, job.sampling, request_id=request_id)
-        return Answer(generation, AnswerOrigin(caller, asked.model_id, serving.model_id),
-                      self._usage)  # fmt: skip
+        origin = AnswerOrigin(caller, asked.model_id, serving.model_id)
+        generation = engine.submit(
+            token_ids,
+            job.sampling,
+            request_id=request_id,
+            on_over=lambda over: settle(over, origin, self._usage),
+        )
+        return Answer(generation, origin)
 
     def _serving(self, asked: CatalogEntry) -> CatalogEntry:
         if not asked.is_installed and self._stand_in:

@@ -5,7 +5,8 @@ Workers AI's own curl examples name no type, and other clients name a wrong one.
 
 import json
 import math
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from sirocco.errors import InvalidInput, MissingBody
 from sirocco.wire.envelope import JsonObject
@@ -35,7 +36,7 @@ def parse_object(body: bytes) -> JsonObject:
     return without_nulls(value)
 
 
-def without_nulls(members: JsonObject) -> JsonObject:
+def without_nulls(members: Mapping[str, Any]) -> JsonObject:
     """Leave out members that are null: clients write `"stop": null` for "none"."""
     return {name: value for name, value in members.items() if value is not None}
 

@@ -48,7 +48,8 @@ class ChatMessage(_Strict):
 
     role: Literal["system", "user", "assistant"]
     content: Annotated[
-        Annotated[str, Tag("<text>")] | Annotated[list[TextPart], Tag("<parts>")],
+        Annotated[str, Tag("<text>")]
+        | Annotated[list[TextPart], Field(fail_fast=True), Tag("<parts>")],
         Discriminator(lambda value: "<parts>" if isinstance(value, list) else "<text>"),
     ]
 
@@ -70,7 +71,8 @@ class TextGeneration(_Strict):
     """What is to be generated, and how: `prompt` or `messages`, and the sampling fields."""
 
     prompt: Annotated[str, Field(min_length=1)] | None = None
-    messages: Annotated[list[ChatMessage], Field(min_length=1)] | None = None
+    # Of the turns only the first that is wrong is named: there may be millions of them.
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)] | None = None
     raw: Annotated[bool, Field(strict=False)] = False
     stream: Annotated[bool, Field(strict=False)] = False
     max_tokens: Annotated[_Integer, Field(ge=1)] = DEFAULT_MAX_TOKENS
@@ -119,13 +121,17 @@ class TextGeneration(_Strict):
 
 
 def read_text_generation(members: Mapping[str, Any]) -> TextGeneration:
-    """Check a body. Raises: InvalidInput naming every field that is wrong, value and limit."""
+    """Check a body; null is as good as absent.
+
+    Raises: InvalidInput naming every field that is wrong, its value and its limit.
+    """
+    members = _without_nulls(members)
     for name in _NOT_IN_THIS_VERSION:
         if name in members and members[name] not in _EMPTY:
             raise InvalidInput(f"'/{name}' is not supported by this version of Sirocco")
     _require_one_subject(members)
     try:
-        inputs = TextGeneration.model_validate(_without_inner_nulls(members))
+        inputs = TextGeneration.model_validate(members)
     except ValidationError as error:
         raise refusal(error) from error
     if inputs.raw and inputs.messages:
@@ -178,9 +184,9 @@ def _require_one_subject(members: Mapping[str, Any]) -> None:
         )
 
 
-def _without_inner_nulls(members: Mapping[str, Any]) -> JsonObject:
-    """Leave out what is null in messages and options; it is left out of the body already."""
-    cleaned = dict(members)
+def _without_nulls(members: Mapping[str, Any]) -> JsonObject:
+    """Leave out what is null in the body, in its messages and in its options."""
+    cleaned = without_nulls(members)
     if isinstance(cleaned.get("messages"), list):
         cleaned["messages"] = [
             without_nulls(m) if isinstance(m, dict) else m for m in cleaned["messages"]

@@ -3,6 +3,7 @@
 Source: bodies captured from the public service (code 5006); problems are joined by ", ".
 """
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,9 @@ _LONGEST_VALUE = 40
 
 def refusal(error: ValidationError) -> InvalidInput:
     """Name every field that is wrong, with its value and its limit."""
-    return InvalidInput(", ".join(_sentence(e) for e in error.errors(include_url=False)))
+    problems = error.errors(include_url=False)
+    wrong = [_sentence(e) for e in problems if e["type"] != "missing"]
+    return InvalidInput(", ".join([*_missing(problems), *wrong]))
 
 
 def pointer(location: Sequence[int | str]) -> str:
@@ -40,16 +43,25 @@ def pointer(location: Sequence[int | str]) -> str:
     return "/" + "/".join(str(step) for step in location if not str(step).startswith("<"))
 
 
+def _missing(problems: Sequence[ErrorDetails]) -> list[str]:
+    """Write one sentence for each object that lacks members."""
+    names: dict[str, list[str]] = {}
+    for error in problems:
+        if error["type"] == "missing":
+            names.setdefault(pointer(error["loc"][:-1]), []).append(str(error["loc"][-1]))
+    return [f"required properties at '{at}' are '{','.join(n)}'" for at, n in names.items()]
+
+
 def _sentence(error: ErrorDetails) -> str:
     kind, where, value = error["type"], pointer(error["loc"]), error["input"]
     context: dict[str, Any] = error.get("ctx", {})
-    if kind == "missing":
-        return f"required properties at '{pointer(error['loc'][:-1])}' are '{error['loc'][-1]}'"
+    if kind == "float_type" and json_type(value) == "integer":  # pydantic's word for too large
+        return f"'{where}' is out of range, got {_shown(value)}"
     if kind in _EXPECTED:
         return f"Type mismatch of '{where}', '{json_type(value)}' not in '{_EXPECTED[kind]}'"
     if kind in _COMPARED:
         sign, limit = _COMPARED[kind]
-        return f"'{where}' must be {sign} {context[limit]:g}, got {_shown(value)}"
+        return f"'{where}' must be {sign} {context[limit]:.15g}, got {_shown(value)}"
     if kind in _SIZED:
         what, sign, limit = _SIZED[kind]
         return f"{what} of '{where}' must be {sign} {context[limit]}, got {len(value)}"
@@ -59,7 +71,7 @@ def _sentence(error: ErrorDetails) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = reprlib.repr(value)  # looks neither deep nor far into what may be large
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 

@@ -1,0 +1,65 @@
+"""Accounts are made and listed, for people and for programs."""
+
+import json
+import re
+
+import pytest
+
+
+def test_creating_prints_the_id(sirocco):
+    done = sirocco("accounts", "create", "--name", "Levante")
+
+    assert done.status == 0
+    assert re.fullmatch(r"[0-9a-f]{32}\n", done.out)
+
+
+def test_creating_as_json_prints_one_object(sirocco):
+    done = sirocco("accounts", "create", "--name", "Levante", "--json")
+
+    made = json.loads(done.out)
+    assert made.keys() == {"account_id", "name"}
+    assert made["name"] == "Levante"
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "two\nlines"])
+def test_a_name_that_is_none_is_refused(refused, sirocco, name):
+    assert refused("accounts", "create", "--name", name).startswith("'/name' must have ")
+    assert json.loads(sirocco("accounts", "list", "--json").out) == []
+
+
+def test_a_name_is_needed(sirocco):
+    done = sirocco("accounts", "create")
+
+    assert done.status == 2
+    assert "--name" in done.err
+
+
+def test_without_accounts_the_list_is_a_sentence(sirocco):
+    assert sirocco("accounts", "list").out == "There is no account yet.\n"
+
+
+def test_without_accounts_the_list_as_json_is_empty(sirocco):
+    assert json.loads(sirocco("accounts", "list", "--json").out) == []
+
+
+def test_accounts_are_listed_the_oldest_first(sirocco):
+    ids = [sirocco("accounts", "create", "--name", name).out.strip() for name in ("b", "a")]
+
+    listed = json.loads(sirocco("accounts", "list", "--json").out)
+
+    assert [(row["account_id"], row["name"]) for row in listed] == [(ids[0], "b"), (ids[1], "a")]
+    assert all(row.keys() == {"account_id", "name", "created_at"} for row in listed)
+
+
+@pytest.mark.parametrize(
+    "name", ["Levante", "[/b]", "[bold]x[/bold]", ":smile:", "größer 🌬", "x" * 100]
+)
+def test_a_name_is_shown_as_it_is(sirocco, monkeypatch, name):
+    """A terminal of eight columns, and names that rich would read as markup."""
+    account_id = sirocco("accounts", "create", "--name", name).out.strip()
+    monkeypatch.setenv("COLUMNS", "8")
+
+    header, row = sirocco("accounts", "list").out.splitlines()
+
+    assert header.split() == ["account_id", "name", "created_at"]
+    assert row.startswith(f"{account_id}  {name}  ")
