@@ -288,7 +288,8 @@ def test_a_request_that_does_not_want_to_wait_is_refused_while_others_do(server,
         answers = [pool.submit(server.run, GREEDY) for _ in range(5)]
         wait_until(lambda: len(server.engine._live) == 5)
         gate.open(2)
-        wait_until(lambda: server.engine.is_busy)
+        scheduler = server.engine.engine.scheduler
+        wait_until(lambda: (len(scheduler.running), len(scheduler.waiting)) == (4, 1))
         refused = server.run({**GREEDY, "options": {"rejectIfBusy": True}})
         gate.open(1000)
         assert all(answer.result().status_code == 200 for answer in answers)
