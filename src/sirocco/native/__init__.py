@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     _not_built = error
 
-__all__ = ["cpu_features", "isas", "rms_norm"]
+__all__ = ["cpu_features", "isas", "n_threads", "rms_norm", "set_n_threads"]
 
 
 def cpu_features() -> frozenset[str]:
@@ -34,6 +34,26 @@ def isas() -> tuple[str, ...]:
     """
     _check_built()
     return tuple(_kernels.isas())
+
+
+def n_threads() -> int:
+    """Count the threads that work on a kernel, the caller's included: one per processor at first.
+
+    Raises: BackendUnavailable if the extension is not built.
+    """
+    _check_built()
+    return _kernels.n_threads()
+
+
+def set_n_threads(n: int) -> None:
+    """Let `n` threads work on each kernel; results have the same bits with any number.
+
+    Raises: ValueError below 1; BackendUnavailable if the extension is not built.
+    """
+    _check_built()
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    _kernels.set_n_threads(n)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float, *, isa: str | None = None) -> Tensor:

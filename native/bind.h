@@ -1,0 +1,20 @@
+// What the files with bindings share. They check shapes, choose a kernel and let go of the GIL.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+
+#include <cstdint>
+
+namespace sirocco {
+
+namespace nb = nanobind;
+
+// Contiguous arrays on the CPU; T is const where a kernel only reads.
+template <typename T, int n_dims>
+using Array = nb::ndarray<T, nb::ndim<n_dims>, nb::c_contig, nb::device::cpu>;
+
+void bind_norm(nb::module_& m);
+
+}  // namespace sirocco

@@ -1,0 +1,144 @@
+#include "thread_pool.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace sirocco {
+namespace {
+
+// Between two kernels of one step the next comes within microseconds, and waking a thread that
+// sleeps takes tens of them. So a thread looks about for this long before it sleeps; between
+// steps it sleeps, and leaves its processor to the server.
+constexpr auto kLookAbout = std::chrono::microseconds(100);
+
+void pause() {
+#if defined(__x86_64__)
+    _mm_pause();
+#else
+    std::this_thread::yield();
+#endif
+}
+
+class Pool {
+  public:
+    explicit Pool(std::size_t n_helpers) {
+        for (std::size_t i = 0; i < n_helpers; ++i) helpers_.emplace_back([this] { help(); });
+    }
+
+    ~Pool() {
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            is_closing_ = true;
+            round_.fetch_add(1);
+        }
+        wake_.notify_all();
+        for (std::thread& helper : helpers_) helper.join();
+    }
+
+    std::size_t n_threads() const { return helpers_.size() + 1; }
+
+    void run(std::size_t n_pieces, Piece piece, const void* context) {
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            n_pieces_ = n_pieces;
+            piece_ = piece;
+            context_ = context;
+            next_.store(0);
+            n_busy_.store(helpers_.size());
+            round_.fetch_add(1);
+        }
+        wake_.notify_all();
+        take_pieces();
+        while (n_busy_.load(std::memory_order_acquire) != 0) pause();
+    }
+
+  private:
+    void take_pieces() {
+        for (std::size_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_pieces_;)
+            piece_(context_, i);
+    }
+
+    void help() {
+        std::uint64_t seen = 0;
+        for (;;) {
+            seen = wait_for_round_after(seen);
+            if (is_closing_) return;
+            take_pieces();
+            n_busy_.fetch_sub(1, std::memory_order_release);
+        }
+    }
+
+    std::uint64_t wait_for_round_after(std::uint64_t seen) {
+        const auto deadline = std::chrono::steady_clock::now() + kLookAbout;
+        do {
+            for (int i = 0; i < 32; ++i) {
+                const std::uint64_t round = round_.load(std::memory_order_acquire);
+                if (round != seen) return round;
+                pause();
+            }
+        } while (std::chrono::steady_clock::now() < deadline);
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [&] { return round_.load() != seen; });
+        return round_.load();
+    }
+
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::atomic<std::uint64_t> round_{0};
+    std::atomic<std::size_t> next_{0};
+    std::atomic<std::size_t> n_busy_{0};
+    std::size_t n_pieces_ = 0;
+    Piece piece_ = nullptr;
+    const void* context_ = nullptr;
+    bool is_closing_ = false;
+    std::vector<std::thread> helpers_;
+};
+
+std::mutex turn;  // whose kernel runs
+std::unique_ptr<Pool> pool;
+
+std::size_t default_n_threads() {
+    const std::size_t n = std::thread::hardware_concurrency();
+    return n == 0 ? 1 : n;
+}
+
+Pool& the_pool() {
+    if (!pool) pool = std::make_unique<Pool>(default_n_threads() - 1);
+    return *pool;
+}
+
+}  // namespace
+
+void set_n_threads(std::size_t n) {
+    std::lock_guard<std::mutex> lock(turn);
+    pool.reset();
+    pool = std::make_unique<Pool>(n - 1);
+}
+
+std::size_t n_threads() {
+    std::lock_guard<std::mutex> lock(turn);
+    return the_pool().n_threads();
+}
+
+void run_pieces(std::size_t n_pieces, Piece piece, const void* context) {
+    if (n_pieces == 0) return;
+    std::lock_guard<std::mutex> lock(turn);
+    Pool& threads = the_pool();
+    if (n_pieces == 1 || threads.n_threads() == 1) {
+        for (std::size_t i = 0; i < n_pieces; ++i) piece(context, i);
+        return;
+    }
+    threads.run(n_pieces, piece, context);
+}
+
+}  // namespace sirocco
