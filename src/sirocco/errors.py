@@ -17,6 +17,7 @@ SiroccoError
 │   └── OutOfCapacity
 ├── Interrupted             the answer ended before it was whole
 │   ├── Aborted
+│   ├── EngineFault         the engine failed while it made this answer
 │   └── ModelFault          the model's numbers for this answer are of no use
 └── SetupError              this installation cannot do it
     ├── ConfigError         a setting has a bad value
@@ -108,7 +109,11 @@ class Interrupted(SiroccoError):
 
 
 class Aborted(Interrupted):
-    """The caller left, or the engine stopped, before the answer was whole."""
+    """The caller left, or the engine is being stopped, before the answer was whole."""
+
+
+class EngineFault(Interrupted):
+    """The engine failed while it made this answer, by no fault of the request."""
 
 
 class ModelFault(Interrupted):

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sirocco.engine.async_engine import AsyncEngine
-from sirocco.errors import Aborted, ModelFault, OutOfCapacity, PromptTooLong
+from sirocco.errors import Aborted, EngineFault, ModelFault, OutOfCapacity, PromptTooLong
 from sirocco.types import FinishReason, SamplingParams
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=20, ignore_eos=True)
@@ -158,11 +158,30 @@ def test_a_step_that_fails_ends_its_answers_and_the_engine_goes_on(make_engine):
 
         engine.runner.run = fail_once
         async with running(engine) as live:
-            with pytest.raises(Aborted):
+            with pytest.raises(EngineFault):
                 await token_ids_of(live.submit([5, 6], GREEDY))
             answer = await token_ids_of(live.submit([5, 6], GREEDY))
             engine.scheduler.check_integrity()
             return answer
+
+    assert len(asyncio.run(scenario())) == 20
+
+
+def test_a_request_that_breaks_the_engine_ends_alone(make_engine):
+    async def scenario():
+        engine = make_engine()
+        add = engine.add
+
+        def fail_for_seven(request_id, token_ids, sampling):
+            if token_ids == [7]:
+                raise ValueError("unforeseen")
+            add(request_id, token_ids, sampling)
+
+        engine.add = fail_for_seven
+        async with running(engine) as live:
+            with pytest.raises(EngineFault):
+                await token_ids_of(live.submit([7], GREEDY))
+            return await token_ids_of(live.submit([5, 6], GREEDY))
 
     assert len(asyncio.run(scenario())) == 20
 

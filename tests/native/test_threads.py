@@ -12,7 +12,7 @@ def same_threads_afterwards():
     native.set_n_threads(before)
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 1])
+@pytest.mark.parametrize("n", [1, 2, 5])
 def test_as_many_threads_work_as_were_asked_for(n):
     native.set_n_threads(n)
 

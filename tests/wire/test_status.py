@@ -90,7 +90,9 @@ def test_every_error_class_has_a_status_of_an_error(cls):
 def test_only_faults_of_ours_are_5xx(cls):
     http, _ = status_of(an_error(cls))
 
-    assert (http >= 500) == issubclass(cls, errors.SetupError | errors.ModelFault)
+    assert (http >= 500) == issubclass(
+        cls, errors.SetupError | errors.ModelFault | errors.EngineFault
+    )
 
 
 def test_a_class_without_a_row_has_its_parents_status():

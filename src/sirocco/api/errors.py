@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from sirocco.errors import SiroccoError
+from sirocco.errors import ModelNotInstalled, SiroccoError
 from sirocco.wire.envelope import gateway_failure
 from sirocco.wire.status import failure, layer_of, status_of
 
@@ -45,7 +45,9 @@ def request_id_of(request: Request) -> str:
 def error_answer(error: SiroccoError, request_id: str) -> JSONResponse:
     """Turn an error into its answer, and write those that are our fault into the log."""
     http_status, code = status_of(error)
-    if http_status >= 500:
+    if isinstance(error, ModelNotInstalled):
+        log.warning("no weights", request_id=request_id, reason=str(error))
+    elif http_status >= 500:
         log.error("request failed", request_id=request_id, code=code, reason=str(error))
     headers = {}
     if layer_of(error) == "inference":

@@ -88,6 +88,8 @@ def _headers(answer: Answer, unused: list[str]) -> dict[str, str]:
     if answer.origin.is_stand_in:
         headers["sirocco-stand-in"] = answer.origin.served_by
     if unused:
-        names = [quote(name[:64], safe="") for name in unused[:_MOST_UNUSED_NAMES]]
+        names = [
+            quote(name[:64], safe="", errors="replace") for name in unused[:_MOST_UNUSED_NAMES]
+        ]
         headers["sirocco-unused"] = ", ".join(names)
     return headers

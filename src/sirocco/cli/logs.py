@@ -36,7 +36,10 @@ def _formatter(
 ) -> structlog.stdlib.ProcessorFormatter:
     if is_text:
         rendering: list[structlog.types.Processor] = [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+            # Plain: a traceback with the values of its variables would show secrets and prompts.
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
         ]
     else:
         rendering = [

@@ -49,7 +49,8 @@ def serve(
         str | None, typer.Option(help="auto, text or json (default: auto).")
     ] = None,
 ) -> None:
-    """Serve the Workers AI API. Every option can be set as SIROCCO_NAME, too.
+    """Serve the Workers AI API. Every option can be set as SIROCCO_NAME, too (--model as the
+    JSON object SIROCCO_MODELS).
 
     On its first start it makes an account and an API token, and prints them.
     """

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from sirocco.engine.engine import Engine, Piece
-from sirocco.errors import Aborted, OutOfCapacity, SiroccoError
+from sirocco.errors import Aborted, EngineFault, OutOfCapacity, SiroccoError
 from sirocco.types import FinishReason, SamplingParams
 
 log = logging.getLogger(__name__)
@@ -164,15 +164,19 @@ class AsyncEngine:
             self.engine.add(request_id, token_ids, sampling)
         except SiroccoError as error:
             self._send([_broken_off(request_id, error)])
+        except Exception:
+            log.exception("a request could not be added", extra={"request_id": request_id})
+            fault = EngineFault("the engine could not take the request")
+            self._send([_broken_off(request_id, fault)])
 
     def _work(self) -> None:
         """Take what came in, then step; sleep while there is nothing to do. This is the thread."""
         while not self._is_closing:
-            self._take_in(wait=not self.engine.has_work)
             try:
+                self._take_in(wait=not self.engine.has_work)
                 self._send(self.engine.step())
             except Exception:
-                log.exception("a step failed; every answer in flight ends")
+                log.exception("the engine failed; every answer in flight ends")
                 self._drop_all()
 
     def _take_in(self, *, wait: bool) -> None:
@@ -188,7 +192,7 @@ class AsyncEngine:
         scheduler = self.engine.scheduler
         for seq in [*scheduler.running, *scheduler.waiting]:
             self.engine.abort(seq.request_id)
-            self._send([_broken_off(seq.request_id, Aborted("the engine failed in a step"))])
+            self._send([_broken_off(seq.request_id, EngineFault("the engine failed in a step"))])
 
     def _send(self, pieces: Sequence[Piece | None]) -> None:
         """From the thread to the loop, once for all pieces of a step."""

@@ -130,6 +130,7 @@ def save_model(model: Transformer, folder: Path, *, dtype: torch.dtype = torch.f
         for name, parameter in model.named_parameters()
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # the library leaves it to its owner alone
     raw = model.config.to_hf() | {"dtype": str(dtype).removeprefix("torch.")}
     (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
 

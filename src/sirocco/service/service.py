@@ -1,5 +1,6 @@
 """Run a model for a caller: find it, start it, put the prompt into its form, let it answer."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from sirocco.service.usage_writer import UsageWriter
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.tokenizer.chat import encode_messages, encode_prompt, encode_raw_prompt
 from sirocco.types import Message, SamplingParams
+
+_SHORT_PROMPT = 8192
+"""Characters that are tokenised where they are: it takes a millisecond or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Service:
         asked = self.catalog.find(model_id)
         serving = self._serving(asked)
         engine = await self.engines.get(serving)
-        token_ids = _prompt_token_ids(engine.engine.tokenizer, serving, job)
+        token_ids = await _tokenized(engine.engine.tokenizer, serving, job)
         if job.reject_if_busy and engine.is_busy:
             raise OutOfCapacity("others are waiting, and the request does not want to")
         origin = AnswerOrigin(caller, asked.model_id, serving.model_id)
@@ -70,6 +74,14 @@ class Service:
         if not asked.is_installed and self._stand_in:
             return self.catalog.find(EMBEDDED_MODEL_ID)
         return self.catalog.installed(asked)
+
+
+async def _tokenized(tokenizer: Tokenizer, entry: CatalogEntry, job: Job) -> list[int]:
+    """Make the prompt's token ids; a long one in a thread, so that nobody waits for it."""
+    texts = [job.subject] if isinstance(job.subject, str) else [m.content for m in job.subject]
+    if sum(map(len, texts)) <= _SHORT_PROMPT:
+        return _prompt_token_ids(tokenizer, entry, job)
+    return await asyncio.to_thread(_prompt_token_ids, tokenizer, entry, job)
 
 
 def _prompt_token_ids(tokenizer: Tokenizer, entry: CatalogEntry, job: Job) -> list[int]:

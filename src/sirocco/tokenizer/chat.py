@@ -1,7 +1,7 @@
 """From a conversation to the token ids of a prompt, in the form a model was tuned with.
 
 Templates are ours, and code: a checkpoint's own Jinja is never run. Text and control tokens
-are kept apart from the start, so a `</s>` in a message stays five characters.
+are kept apart from the start, so a `</s>` in a message stays four characters.
 """
 
 from collections.abc import Callable, Iterator, Sequence

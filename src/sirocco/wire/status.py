@@ -11,6 +11,7 @@ from typing import Literal
 from sirocco.errors import (
     Aborted,
     AuthError,
+    EngineFault,
     InputError,
     JunkCredentials,
     LimitError,
@@ -111,6 +112,7 @@ _ROWS: dict[type, _Row] = {
     # The public service uses 5012 where the model server itself failed. There the status
     # is 422, but here the request was right, so it is 500: clients may try again.
     ModelFault: _Row(500, 5012),
+    EngineFault: _Row(500, 5012),
     # The model id is right, so 5007 ("no such model") would send people after a typo. No
     # machine here can run it now, which is what 3040 says; 503 instead of 429 tells that the
     # caller did not ask too often, and clients retry both. The text says what is missing.

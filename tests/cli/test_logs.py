@@ -1,0 +1,47 @@
+"""Log lines: what they show, and what they never do."""
+
+import logging
+
+import pytest
+import structlog
+
+from sirocco.cli.logs import configure_logs
+
+
+@pytest.fixture(autouse=True)
+def logging_afterwards():
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_traceback_shows_lines_of_code_and_no_values(capsys, style):
+    configure_logs("info", style)
+
+    def fail(secret):
+        raise RuntimeError("it broke")
+
+    held = "s3cret"
+    try:
+        fail(held)
+    except RuntimeError:
+        logging.getLogger("uvicorn.error").exception("unforeseen")
+
+    log = capsys.readouterr().err
+    assert "it broke" in log
+    assert "s3cret" not in log
+
+
+@pytest.mark.parametrize(("style", "line"), [("json", '"n": 3'), ("text", "n=3")])
+def test_a_line_has_its_fields_in_the_wanted_form(capsys, style, line):
+    configure_logs("info", style)
+
+    structlog.get_logger("sirocco.test").info("happened", n=3)
+    structlog.get_logger("sirocco.test").debug("too quiet")
+
+    log = capsys.readouterr().err
+    assert line in log
+    assert "too quiet" not in log
