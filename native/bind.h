@@ -15,6 +15,8 @@ namespace nb = nanobind;
 template <typename T, int n_dims>
 using Array = nb::ndarray<T, nb::ndim<n_dims>, nb::c_contig, nb::device::cpu>;
 
-void bind_norm(nb::module_& m);
+void bind_elementwise(nb::module_& m);
+void bind_linear(nb::module_& m);
+void bind_attention(nb::module_& m);
 
 }  // namespace sirocco

@@ -9,12 +9,33 @@ namespace {
 
 std::vector<Isa> usable() {
     std::vector<Isa> found;
-    const Isa scalar{"scalar", rms_norm_scalar};
+    const Isa scalar{"scalar",
+                     rms_norm_scalar,
+                     swiglu_scalar,
+                     rotate_scalar,
+                     quantize_row_scalar,
+                     linear_stripe_scalar,
+                     attend_segment_scalar,
+                     append_kv_scalar};
 #if defined(SIROCCO_HAS_AVX2)
     Isa avx2 = scalar;
     avx2.name = "avx2";
     avx2.rms_norm = rms_norm_avx2;
-    if (cpu_features().avx2 && cpu_features().fma && cpu_features().f16c) found.push_back(avx2);
+    avx2.swiglu = swiglu_avx2;
+    avx2.rotate = rotate_avx2;
+    avx2.quantize_row = quantize_row_avx2;
+    avx2.linear_stripe = linear_stripe_avx2;
+    avx2.attend_segment = attend_segment_avx2;
+    avx2.append_kv = append_kv_avx2;
+    const bool has_avx2 = cpu_features().avx2 && cpu_features().fma && cpu_features().f16c;
+#if defined(SIROCCO_HAS_AVX512_VNNI)
+    Isa avx512_vnni = avx2;
+    avx512_vnni.name = "avx512_vnni";
+    avx512_vnni.linear_stripe = linear_stripe_avx512_vnni;
+    avx512_vnni.attend_segment = attend_segment_avx512;
+    if (has_avx2 && cpu_features().avx512_vnni) found.push_back(avx512_vnni);
+#endif
+    if (has_avx2) found.push_back(avx2);
 #endif
     found.push_back(scalar);
     return found;

@@ -4,6 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "attention_kernels.h"
+#include "elementwise.h"
+#include "linear.h"
 #include "rms_norm.h"
 
 namespace sirocco {
@@ -12,6 +15,12 @@ namespace sirocco {
 struct Isa {
     std::string name;
     RmsNorm rms_norm;
+    SwiGlu swiglu;
+    Rotate rotate;
+    QuantizeRow quantize_row;
+    LinearStripe linear_stripe;
+    AttendSegment attend_segment;
+    AppendKv append_kv;
 };
 
 // Those that this build holds and this processor runs, the fastest first; "scalar" is the last.

@@ -33,5 +33,7 @@ NB_MODULE(_kernels, m) {
     m.def("isas", &sirocco::isa_names);
     m.def("n_threads", &sirocco::n_threads);
     m.def("set_n_threads", &sirocco::set_threads, nanobind::arg("n"));
-    sirocco::bind_norm(m);
+    sirocco::bind_elementwise(m);
+    sirocco::bind_linear(m);
+    sirocco::bind_attention(m);
 }

@@ -101,7 +101,6 @@ def test_the_same_seed_gives_the_same_weights():
 @pytest.mark.parametrize(
     ("options", "error", "named"),
     [
-        ({"weights": "q4"}, BackendUnavailable, "q4"),
         ({"weights": "float64"}, ConfigError, "weights"),
         ({"device": "tpu"}, ConfigError, "device"),
         ({"prefix_cache": True}, BackendUnavailable, "prefix_cache"),

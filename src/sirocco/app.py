@@ -61,8 +61,11 @@ async def _to_docs() -> RedirectResponse:
 
 
 def _load_engine(entry: CatalogEntry, settings: Settings) -> Engine:
-    from sirocco.engine.loading import load_engine  # noqa: PLC0415 - torch is slow to import
+    from sirocco import native  # noqa: PLC0415 - torch is slow to import
+    from sirocco.engine.loading import load_engine  # noqa: PLC0415
 
+    if settings.threads is not None and native.is_built():
+        native.set_n_threads(settings.threads)
     return load_engine(
         entry.folder, device=settings.device, weights=settings.weights, config=settings.engine
     )

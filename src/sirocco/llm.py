@@ -12,7 +12,7 @@ from sirocco.catalog import Catalog
 from sirocco.catalog.template import template_of
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.engine import Engine, Piece
-from sirocco.engine.loading import choose_device, choose_dtype, load_engine
+from sirocco.engine.loading import choose_device, choose_weights, load_engine
 from sirocco.engine.scoring import score
 from sirocco.errors import (
     BackendUnavailable,
@@ -66,7 +66,7 @@ class LLM:
         model: a checkpoint folder in the Hugging Face layout, or an id of the catalogue whose
             weights are on this machine.
         device: auto, cpu or cuda.
-        weights: auto, float32 or bfloat16.
+        weights: auto, float32, bfloat16, q8 or q4.
         max_seq_len, kv_cache_bytes, block_size: see `EngineConfig`.
         prefix_cache: not available in this version; True is refused.
         template: name of a chat template, where the checkpoint does not tell it.
@@ -127,7 +127,7 @@ class LLM:
             raise ConfigError(str(error)) from error
         place = choose_device(device)
         network = random_model(
-            shape, seed=seed, dtype=choose_dtype(weights, shape, place), device=place
+            shape, seed=seed, weights=choose_weights(weights, shape, place), device=place
         )
         config = _engine_config(max_seq_len, kv_cache_bytes, block_size, prefix_cache)
         llm = cls.__new__(cls)

@@ -31,7 +31,8 @@ COMMANDS = dict(commands())
 
 def test_every_command_is_behind_the_door():
     assert set(COMMANDS) == {
-        "", "serve", "models", "train", "accounts", "accounts create", "accounts list",
+        "", "serve", "models", "train", "quantize", "doctor",
+        "accounts", "accounts create", "accounts list",
         "tokens", "tokens create", "tokens list", "tokens revoke",
     }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Small real things: a tiny network of every feature, and an engine around it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def one_thread() -> None:
 def make_engine() -> Callable[..., Engine]:
     """Build an engine whose KV cache has room for a number of blocks."""
 
-    def make(n_blocks: int = 64, *, model=None, block_size: int = 4, **limits: int) -> Engine:
+    def make(n_blocks: int = 64, *, model=None, block_size: int = 4, **limits: Any) -> Engine:
         # Weights of std 0.2: answers differ from token to token, and do not fall into a loop.
         model = model or lively(random_model(TINY, seed=3))
         block_bytes = block_size * model.config.kv_bytes_per_token(4)

@@ -95,7 +95,7 @@ def test_names_are_those_of_both_layouts():
 def test_bfloat16_files_load_as_the_dtype_asked_for(model, tmp_path):
     save_model(model, tmp_path, dtype=torch.bfloat16)
 
-    loaded = load_model(tmp_path, dtype=torch.float32)
+    loaded = load_model(tmp_path)
 
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
     torch.testing.assert_close(loaded.norm.weight, model.norm.weight)

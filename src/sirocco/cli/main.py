@@ -5,7 +5,9 @@ import sys
 import typer
 
 from sirocco.cli.accounts import accounts
+from sirocco.cli.doctor import doctor
 from sirocco.cli.models import models
+from sirocco.cli.quantize import quantize
 from sirocco.cli.serve import serve
 from sirocco.cli.tokens import tokens
 from sirocco.cli.train import train
@@ -23,6 +25,8 @@ app.command()(models)
 app.add_typer(accounts)
 app.add_typer(tokens)
 app.command()(train)
+app.command()(quantize)
+app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -32,7 +32,7 @@ def serve(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda (default: auto).")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="auto, float32 or bfloat16 (default: auto).")
+        str | None, typer.Option(help="auto, float32, bfloat16, q8 or q4 (default: auto).")
     ] = None,
     max_seq_len: Annotated[
         int | None,
@@ -41,6 +41,13 @@ def serve(
     kv_cache_bytes: Annotated[
         int | None,
         typer.Option(help="Size of each model's KV cache (default: fits 8 long answers)."),
+    ] = None,
+    kv_format: Annotated[
+        str | None,
+        typer.Option(help="Keys and values as auto, float32, float16 or int8 (default: auto)."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of a CPU kernel (default: one per processor).")
     ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error (default: info).")
@@ -59,7 +66,7 @@ def serve(
     settings = load_settings(
         host=host, port=port, stand_in=stand_in, models=_folders(model), device=device,
         weights=weights, max_seq_len=max_seq_len, kv_cache_bytes=kv_cache_bytes,
-        log_level=log_level, log_format=log_format,
+        kv_format=kv_format, threads=threads, log_level=log_level, log_format=log_format,
     )  # fmt: skip
     _run(settings)
 

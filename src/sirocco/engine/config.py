@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirocco.errors import ConfigError
+from sirocco.kvcache.format import KV_FORMATS, KvFormat
 from sirocco.model.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class EngineConfig:
         max_step_tokens: tokens that one step computes at most, over all sequences.
         max_running: sequences that hold blocks at the same time.
         max_waiting: requests that may wait; one more is refused.
+        kv_format: how keys and values are kept: auto, float32, float16 or int8.
 
     Raises: ConfigError naming the field, its value and its limit.
     """
@@ -40,9 +42,16 @@ class EngineConfig:
     max_step_tokens: int = 512
     max_running: int = 64
     max_waiting: int = 256
+    kv_format: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.kv_format not in ("auto", *KV_FORMATS):
+            raise ConfigError(
+                f"kv_format must be one of auto, {', '.join(KV_FORMATS)}, got {self.kv_format!r}"
+            )
         for field in fields(self):
+            if field.name == "kv_format":
+                continue
             value = getattr(self, field.name)
             if value is None and field.default is None:
                 continue
@@ -66,9 +75,9 @@ class EngineConfig:
             )
         return self.max_seq_len
 
-    def n_blocks(self, model: ModelConfig, *, bytes_per_value: int, device: "torch.device") -> int:
+    def n_blocks(self, model: ModelConfig, *, kv_format: KvFormat, device: "torch.device") -> int:
         """Blocks in the KV cache. Raises: ConfigError if not one block fits."""
-        block_bytes = self.block_size * model.kv_bytes_per_token(bytes_per_value)
+        block_bytes = self.block_size * kv_format.bytes_per_token(model)
         size_bytes = self.kv_cache_bytes
         if size_bytes is None:
             held = self.seq_len_limit(model)

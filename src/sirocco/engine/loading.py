@@ -9,14 +9,18 @@ from sirocco.engine.config import EngineConfig, free_memory_bytes
 from sirocco.engine.engine import Engine
 from sirocco.errors import BackendUnavailable, CheckpointError, ConfigError
 from sirocco.model.config import ModelConfig
-from sirocco.model.weights import load_model
+from sirocco.model.linear import FORMATS, WeightFormat
+from sirocco.model.weights import bits_of_checkpoint, load_model
+from sirocco.native import is_built
 from sirocco.tokenizer import load_tokenizer
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-WEIGHTS = ("auto", *_DTYPES)
+WEIGHTS = ("auto", *FORMATS)
 
 _MEMORY_SHARE = 0.7
-"""float32 is chosen by itself if the weights take no more than this share of free memory."""
+"""A format is chosen by itself if the weights take no more than this share of free memory."""
+
+_SMALL = 300_000_000
+"""Parameters up to which float32 is fast enough on a CPU, so that nothing need be rounded."""
 
 
 def load_engine(
@@ -33,14 +37,17 @@ def load_engine(
     """
     shape = ModelConfig.from_folder(folder)
     place = choose_device(device)
-    dtype = choose_dtype(weights, shape, place)
+    stored_bits = bits_of_checkpoint(folder)
+    if weights == "auto" and stored_bits is not None:
+        weights = f"q{stored_bits}"
+    form = choose_weights(weights, shape, place)
     tokenizer = load_tokenizer(folder)
     if tokenizer.vocab_size > shape.vocab_size:
         raise CheckpointError(
             f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, "
             f"but the model's vocabulary has {shape.vocab_size}"
         )
-    model = load_model(folder, device=place, dtype=dtype, on_progress=on_progress)
+    model = load_model(folder, device=place, weights=form, on_progress=on_progress)
     return Engine(model, tokenizer, config)
 
 
@@ -54,16 +61,34 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if has_gpu else "cpu")
 
 
-def choose_dtype(weights: str, shape: ModelConfig, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU, on a CPU float32 where it fits and bfloat16 beyond.
+def choose_weights(weights: str, shape: ModelConfig, device: torch.device) -> WeightFormat:
+    """Find the format by its name; `auto` looks at the device, the model's size, and the memory.
 
-    Raises: BackendUnavailable for a format that is not built in; ConfigError for an unknown one.
+    On a GPU it is bfloat16. On a CPU it is float32 for a small model, q8 for a large one if it
+    fits into memory, and else q4; without the C++ kernels float32, or bfloat16 if that is too big.
+
+    Raises: BackendUnavailable if the device or this installation lacks the format; ConfigError for
+        an unknown one.
     """
-    if weights in ("q8", "q4"):
-        raise BackendUnavailable(f"weights {weights!r} are not available in this version")
     if weights not in WEIGHTS:
         raise ConfigError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
     if weights != "auto":
-        return _DTYPES[weights]
-    fits = 4 * shape.n_parameters <= _MEMORY_SHARE * free_memory_bytes(device)
-    return torch.float32 if device.type == "cpu" and fits else torch.bfloat16
+        form = FORMATS[weights]
+        if form.bits is not None and (device.type != "cpu" or not is_built()):
+            raise BackendUnavailable(
+                f"weights {weights} need a CPU and the C++ kernels; the device is {device.type}, "
+                f"and the kernels are {'' if is_built() else 'not '}built"
+            )
+        return form
+    if device.type != "cpu":
+        return FORMATS["bfloat16"]
+    if shape.n_parameters <= _SMALL and _fits(FORMATS["float32"], shape, device):
+        return FORMATS["float32"]
+    if is_built():
+        return FORMATS["q8" if _fits(FORMATS["q8"], shape, device) else "q4"]
+    return FORMATS["float32" if _fits(FORMATS["float32"], shape, device) else "bfloat16"]
+
+
+def _fits(form: WeightFormat, shape: ModelConfig, device: torch.device) -> bool:
+    weights_bytes = form.bits_per_weight / 8 * shape.n_parameters
+    return weights_bytes <= _MEMORY_SHARE * free_memory_bytes(device)

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from sirocco.attention.base import Span
-from sirocco.attention.sdpa import SdpaBackend
+from sirocco.attention.choice import choose_kv_format, make_backend
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.scheduler import Chunk, StepPlan
-from sirocco.kvcache.pool import KVCache
 from sirocco.model.transformer import Transformer
 
 
@@ -17,25 +16,28 @@ class ModelRunner:
     """Runs the chunks of a step through the network, end to end and without padding.
 
     Attributes:
-        cache, n_blocks: keys and values of all sequences; how many blocks they are in.
+        backend: attention over the keys and values of all sequences.
+        n_blocks: how many blocks they are in.
     """
 
     def __init__(self, model: Transformer, config: EngineConfig) -> None:
-        shape, weight = model.config, model.embedding.weight
-        self._model, self._device = model, weight.device
-        self.n_blocks = config.n_blocks(
-            shape, bytes_per_value=weight.dtype.itemsize, device=weight.device
+        shape, device = model.config, model.device
+        self._model, self._device = model, device
+        kv_format = choose_kv_format(
+            config.kv_format,
+            dtype=model.dtype,
+            rounds_weights=model.rounds_weights,
+            device=device,
         )
-        self.cache = KVCache(
-            n_layers=shape.n_layers,
+        self.n_blocks = config.n_blocks(shape, kv_format=kv_format, device=device)
+        self.backend = make_backend(
+            shape,
             n_blocks=self.n_blocks,
             block_size=config.block_size,
-            n_kv_heads=shape.n_kv_heads,
-            head_dim=shape.head_dim,
-            dtype=weight.dtype,
-            device=weight.device,
+            window=shape.window,
+            kv_format=kv_format,
+            device=device,
         )
-        self._backend = SdpaBackend(self.cache, window=shape.window)
 
     def run(self, plan: StepPlan) -> Tensor:
         """Write the step's keys and values, and score what may come next.
@@ -56,10 +58,10 @@ class ModelRunner:
 
         Returns: [R, V] float32 logits, on the model's device.
         """
-        plan = self._backend.plan(spans)
+        plan = self.backend.plan(spans)
 
         def attend(q: Tensor, k: Tensor, v: Tensor, layer: int) -> Tensor:
-            return self._backend.attend(q, k, v, layer, plan)
+            return self.backend.attend(q, k, v, layer, plan)
 
         logits: Tensor = self._model(
             torch.tensor(token_ids).to(self._device),

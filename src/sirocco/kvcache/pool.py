@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from sirocco.kvcache.format import FLOAT16, KvFormat
+
 
 class KVCache:
     """Keys and values of every layer, in blocks that are allocated once.
@@ -49,3 +51,35 @@ class KVCache:
         keys, values = self.slots(layer)
         keys.index_copy_(0, slots, k.to(keys.dtype))
         values.index_copy_(0, slots, v.to(values.dtype))
+
+
+class NativeKVCache:
+    """Keys and values on the CPU, laid out for the C++ kernels, which alone write them.
+
+    A slot is one position, as in `KVCache`, and a slot that was never written holds anything.
+
+    Attributes:
+        format, block_size, n_blocks: how a number is stored; positions in a block; blocks.
+        k: per layer, [N, K, D, P]: a vector of the processor takes one channel of neighbours.
+        v: per layer, [N, K, P, D].
+        k_scales, v_scales: per layer, [N, K, P] float32 in int8, where the value of a number is
+            number · scale; None in other formats.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_layers: int,
+        n_blocks: int,
+        block_size: int,
+        n_kv_heads: int,
+        head_dim: int,
+        format: KvFormat = FLOAT16,  # noqa: A002 - the word for it
+    ) -> None:
+        dtype: torch.dtype = getattr(torch, format.name)
+        head, scales = (n_blocks, n_kv_heads), (n_blocks, n_kv_heads, block_size)
+        self.format, self.block_size, self.n_blocks = format, block_size, n_blocks
+        self.k = [torch.empty(*head, head_dim, block_size, dtype=dtype) for _ in range(n_layers)]
+        self.v = [torch.empty(*head, block_size, head_dim, dtype=dtype) for _ in range(n_layers)]
+        self.k_scales = [torch.empty(scales) if format.scale_bytes else None for _ in self.k]
+        self.v_scales = [torch.empty(scales) if format.scale_bytes else None for _ in self.v]

@@ -231,8 +231,10 @@ def _refuse_foreign(raw: Mapping[str, Any], source: str) -> None:
     for bias in ("attention_bias", "mlp_bias"):
         if raw.get(bias):
             raise CheckpointError(f"{source}: {bias} is not supported")
-    if raw.get("quantization_config"):
-        raise CheckpointError(f"{source}: quantised checkpoints are not supported")
+    quantization = raw.get("quantization_config")
+    is_ours = isinstance(quantization, dict) and quantization.get("quant_method") == "sirocco"
+    if quantization and not is_ours:
+        raise CheckpointError(f"{source}: foreign quantised checkpoints are not supported")
 
 
 def _rope(raw: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,7 +6,10 @@ from torch import Tensor, nn
 
 from sirocco.attention.base import Attend
 from sirocco.model.config import ModelConfig
+from sirocco.model.linear import add_projection, project
 from sirocco.model.rope import rotate
+from sirocco.native import rms_norm, serves
+from sirocco.native.elementwise import swiglu
 
 
 class RMSNorm(nn.Module):
@@ -22,6 +25,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [T, dim], any dtype; the mean is taken in float32."""
+        if serves(x) and serves(self.weight):
+            return rms_norm(x, self.weight, self.eps)
         x32 = x.float()
         scale = torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + self.eps)
         return self.weight * (x32 * scale).to(x.dtype)
@@ -42,13 +47,16 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor], attend: Attend, layer: int
     ) -> Tensor:
-        """x: [T, dim] → [T, dim]; `rotation` is cosine and sine of the tokens' positions."""
+        """x: [T, dim] → [T, H·D]; `rotation` is cosine and sine of the tokens' positions.
+
+        The caller multiplies what comes out with `wo`, and adds it to the residual stream.
+        """
         n_tokens = x.shape[0]
-        q = rotate(self.wq(x).view(n_tokens, -1, self.head_dim), *rotation)  # [T, H, D]
-        k = rotate(self.wk(x).view(n_tokens, -1, self.head_dim), *rotation)  # [T, K, D]
-        v = self.wv(x).view(n_tokens, -1, self.head_dim)
-        out: Tensor = self.wo(attend(q, k, v, layer).reshape(n_tokens, -1))
-        return out
+        q, k, v = (
+            y.view(n_tokens, -1, self.head_dim) for y in project(x, (self.wq, self.wk, self.wv))
+        )
+        q, k = rotate(q, *rotation), rotate(k, *rotation)  # [T, H, D], [T, K, D]
+        return attend(q, k, v, layer).reshape(n_tokens, -1)
 
 
 class FeedForward(nn.Module):
@@ -61,9 +69,12 @@ class FeedForward(nn.Module):
         self.w3 = nn.Linear(config.dim, config.hidden_dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [T, dim] → [T, dim]."""
-        out: Tensor = self.w2(F.silu(self.w1(x)) * self.w3(x))
-        return out
+        """x: [T, dim] → [T, hidden_dim].
+
+        The caller multiplies what comes out with `w2`, and adds it to the residual stream.
+        """
+        gate, value = project(x, (self.w1, self.w3))
+        return swiglu(gate, value) if serves(gate) and serves(value) else F.silu(gate) * value
 
 
 class Layer(nn.Module):
@@ -80,6 +91,7 @@ class Layer(nn.Module):
         self, x: Tensor, rotation: tuple[Tensor, Tensor], attend: Attend, layer: int
     ) -> Tensor:
         """x: [T, dim] → [T, dim]."""
-        x = x + self.attention(self.attention_norm(x), rotation, attend, layer)
-        out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
-        return out
+        attended = self.attention(self.attention_norm(x), rotation, attend, layer)
+        x = add_projection(x, attended, self.attention.wo)
+        hidden = self.feed_forward(self.feed_forward_norm(x))
+        return add_projection(x, hidden, self.feed_forward.w2)

@@ -6,7 +6,8 @@ import torch
 
 from sirocco.errors import ConfigError
 from sirocco.model.config import ModelConfig, RopeScaling
-from sirocco.model.transformer import Transformer
+from sirocco.model.linear import FORMATS, WeightFormat, place
+from sirocco.model.transformer import Transformer, random_weight
 
 _MISTRAL_7B = ModelConfig(
     vocab_size=32_000, dim=4096, n_layers=32, n_heads=32, n_kv_heads=8, head_dim=128,
@@ -57,12 +58,17 @@ def random_model(
     config: ModelConfig,
     *,
     seed: int = 0,
-    dtype: torch.dtype = torch.float32,
+    weights: WeightFormat = FORMATS["float32"],
     device: torch.device | str = "cpu",
 ) -> Transformer:
-    """Make a network of this shape with small random weights; the same seed gives the same ones."""
+    """Make a network of this shape with small random weights; the same seed gives the same ones.
+
+    One parameter after the other is drawn and rounded, so a large network needs no more memory
+    than it will take.
+    """
     with torch.device("meta"):
-        model = Transformer(config).to(dtype)
-    model.to_empty(device=device)
-    model.init_weights(torch.Generator(device).manual_seed(seed))
+        model = Transformer(config)
+    generator = torch.Generator(device).manual_seed(seed)
+    for name, parameter in list(model.named_parameters()):
+        place(model, name, random_weight(config, name, parameter.shape, generator), weights)
     return model.eval()

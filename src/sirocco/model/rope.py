@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from sirocco.model.config import ModelConfig, RopeScaling
+from sirocco.native import serves
+from sirocco.native.elementwise import rotate_
 
 
 def inverse_frequencies(config: ModelConfig) -> Tensor:
@@ -39,7 +41,7 @@ def rotation(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn every pair (x[i], x[i + D/2]) by its angle.
+    """Turn every pair (x[i], x[i + D/2]) by its angle; the memory of x may be used for it.
 
     Pairs are half-split, as in the Hugging Face layout; `weights.py` reorders the
     projections of checkpoints whose pairs are neighbours.
@@ -49,6 +51,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Returns: [T, H, D] in x's dtype.
     """
+    if serves(x):
+        return rotate_(x, cos.squeeze(1), sin.squeeze(1))
     first, second = x.float().chunk(2, dim=-1)
     turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
     return turned.to(x.dtype)

@@ -1,13 +1,13 @@
 """The network of the Mistral/Llama family. It knows nothing of caches, batches or text."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sirocco.attention.base import Attend
 from sirocco.attention.dense import dense_attention
 from sirocco.model.config import ModelConfig
 from sirocco.model.layers import Layer, RMSNorm
+from sirocco.model.linear import Embedding, QuantizedEmbedding
 from sirocco.model.rope import inverse_frequencies, rotation
 
 
@@ -17,13 +17,28 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        self.embedding = Embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)
         self.head = (
             None if config.tie_embeddings else nn.Linear(config.dim, config.vocab_size, bias=False)
         )
         self._frequencies = inverse_frequencies(config)  # float32, whatever the weights are
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self.norm.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its activations."""
+        return self.norm.weight.dtype
+
+    @property
+    def rounds_weights(self) -> bool:
+        """Some of its matrices are of 4 or 8 bits."""
+        return isinstance(self.embedding, QuantizedEmbedding)
 
     def forward(
         self,
@@ -53,22 +68,22 @@ class Transformer(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Scores of every token of the vocabulary: normed [R, dim] → [R, vocab_size] float32."""
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        return F.linear(x, weight).float()
+        scores: Tensor = self.embedding.score(x) if self.head is None else self.head(x)
+        return scores.float()
 
     def _attend_densely(self, q: Tensor, k: Tensor, v: Tensor, layer: int) -> Tensor:  # noqa: ARG002
         return dense_attention(q, k, v, window=self.config.window)
 
-    @torch.no_grad()
-    def init_weights(self, generator: torch.Generator) -> None:
-        """Small random weights: std 0.02, less for what is added to the residual stream.
 
-        Source: Radford 2019 §2.3 (1/√(2·n_layers) for residual projections).
-        """
-        residual = 0.02 / (2 * self.config.n_layers) ** 0.5
-        for name, parameter in self.named_parameters():
-            if parameter.dim() == 1:
-                parameter.fill_(1.0)
-            else:
-                std = residual if name.endswith(("wo.weight", "w2.weight")) else 0.02
-                parameter.normal_(0.0, std, generator=generator)
+def random_weight(
+    config: ModelConfig, name: str, shape: torch.Size, generator: torch.Generator
+) -> Tensor:
+    """Draw a parameter of a new network: std 0.02, less for what is added to the residual stream.
+
+    Source: Radford 2019 §2.3 (1/√(2·n_layers) for residual projections).
+    """
+    if len(shape) == 1:
+        return torch.ones(shape, device=generator.device)
+    is_residual = name.endswith(("wo.weight", "w2.weight"))
+    std = 0.02 / (2 * config.n_layers) ** 0.5 if is_residual else 0.02
+    return torch.empty(shape, device=generator.device).normal_(0.0, std, generator=generator)

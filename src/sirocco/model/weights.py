@@ -17,10 +17,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sirocco.errors import CheckpointError
+from sirocco.errors import CheckpointError, ConfigError
 from sirocco.model.config import ModelConfig
+from sirocco.model.linear import (
+    FORMATS,
+    QuantizedEmbedding,
+    QuantizedLinear,
+    WeightFormat,
+    place,
+    place_quantized,
+    quantized_shapes,
+)
 from sirocco.model.rope import half_split_from_interleaved
 from sirocco.model.transformer import Transformer
+from sirocco.native.linear import GROUP, QuantizedMatrix
 
 _FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 _MOST_FAULTS_SHOWN = 20
@@ -93,33 +103,95 @@ def load_model(
     folder: Path,
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    weights: WeightFormat = FORMATS["float32"],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Transformer:
     """Load a checkpoint folder into a network.
 
     Args:
+        weights: the format to keep them in; a quantised checkpoint can only be kept as it is.
         on_progress: told (parameters loaded, parameters in all) after each one.
 
     Raises: CheckpointError in one sentence; faults of single tensors are all named.
     """
     config = ModelConfig.from_folder(folder)
+    stored_bits = bits_of_checkpoint(folder)
+    if stored_bits is not None and stored_bits != weights.bits:
+        raise ConfigError(
+            f"weights must be q{stored_bits}, as {folder} has them, not {weights.name}"
+        )
     layout = HF_LAYOUT if (folder / "config.json").exists() else MISTRAL_LAYOUT
     with torch.device("meta"):
         model = Transformer(config)
     with ExitStack() as files:
         tensors = _open_tensors(folder, files)
         names = [name for name, _ in model.named_parameters()]
-        _check(tensors, {layout.name_of(name): model.get_parameter(name) for name in names},
+        _check(tensors, _wanted(model, names, layout, stored_bits),
                layout=layout, config=config, folder=folder)  # fmt: skip
         for done, name in enumerate(names, start=1):
-            tensor = tensors[layout.name_of(name)].read()
-            if layout.interleaved:
-                tensor = _half_split(name, tensor, config)
-            _set_parameter(model, name, tensor.to(device=device, dtype=dtype))
+            stored_name = layout.name_of(name)
+            if stored_name in tensors:
+                tensor = tensors[stored_name].read()
+                if layout.interleaved:
+                    tensor = _half_split(name, tensor, config)
+                place(model, name, tensor.to(device), weights)
+            else:
+                n_rows = model.get_parameter(name).shape[0]
+                tiles, scales = (tensors[stored_name + part].read() for part in _QUANTIZED_PARTS)
+                place_quantized(model, name, QuantizedMatrix(tiles, scales, n_rows))
             if on_progress is not None:
                 on_progress(done, len(names))
     return model.eval()
+
+
+def bits_of_checkpoint(folder: Path) -> int | None:
+    """Tell whether a checkpoint was written by `save_quantized`, and with how many bits.
+
+    Raises: CheckpointError if its config names another way to quantise.
+    """
+    try:
+        raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        quantization = raw.get("quantization_config")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None  # what is wrong with it is told by whoever needs it
+    if not quantization:
+        return None
+    if quantization == _quantization(4) or quantization == _quantization(8):
+        return int(quantization["bits"])
+    raise CheckpointError(f"{folder / 'config.json'}: {quantization!r} is not a way to quantise "
+                          f"that is supported; Sirocco's own is {_quantization(4)!r}")  # fmt: skip
+
+
+def save_quantized(model: Transformer, folder: Path) -> None:
+    """Write a network of q4 or q8 weights as a checkpoint that loads by mapping it into memory.
+
+    Names are those of the Hugging Face layout; a rounded matrix is two tensors, `….tiles` and
+    `….scales`, as `native/linear.h` draws them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {}
+    bits = 0
+    with torch.device("meta"):
+        names = [name for name, _ in Transformer(model.config).named_parameters()]
+    for name in names:
+        layer = model.get_submodule(name.rpartition(".")[0])
+        stored_name = HF_LAYOUT.name_of(name)
+        if isinstance(layer, QuantizedLinear | QuantizedEmbedding):
+            bits = layer.bits
+            tensors |= {stored_name + ".tiles": layer.tiles, stored_name + ".scales": layer.scales}
+        else:
+            tensors[stored_name] = model.get_parameter(name).detach()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # the library leaves it to its owner alone
+    raw = model.config.to_hf() | {"quantization_config": _quantization(bits)}
+    (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+
+
+_QUANTIZED_PARTS = (".tiles", ".scales")
+
+
+def _quantization(bits: int) -> dict[str, object]:
+    return {"quant_method": "sirocco", "bits": bits, "group_size": GROUP, "version": 1}
 
 
 def save_model(model: Transformer, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
@@ -189,9 +261,33 @@ def _indexed_files(folder: Path, index: Path) -> Iterator[Path]:
         yield folder / name
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a tensor in a file must be."""
+
+    shape: list[int]
+    dtypes: tuple[str, ...] = _FLOAT_DTYPES
+
+
+def _wanted(
+    model: Transformer, names: list[str], layout: Layout, stored_bits: int | None
+) -> dict[str, _Wanted]:
+    """Every tensor that the files must hold, by its name there."""
+    wanted: dict[str, _Wanted] = {}
+    for name in names:
+        stored_name = layout.name_of(name)
+        shapes = quantized_shapes(model, name, stored_bits) if stored_bits is not None else None
+        if shapes is None:
+            wanted[stored_name] = _Wanted(list(model.get_parameter(name).shape))
+        else:
+            wanted[stored_name + ".tiles"] = _Wanted(list(shapes[0]), ("U8",))
+            wanted[stored_name + ".scales"] = _Wanted(list(shapes[1]), ("F16",))
+    return wanted
+
+
 def _check(
     stored: dict[str, _Stored],
-    wanted: dict[str, Tensor],
+    wanted: dict[str, _Wanted],
     *,
     layout: Layout,
     config: ModelConfig,
@@ -203,10 +299,11 @@ def _check(
             tied_head = config.tie_embeddings and name == layout.top["head.weight"]
             if not tied_head and not name.endswith(layout.ignored):
                 faults.append(f"unexpected {name}")
-        elif tensor.shape != list(wanted[name].shape):
-            faults.append(f"{name} is {tensor.shape}, expected {list(wanted[name].shape)}")
-        elif tensor.dtype not in _FLOAT_DTYPES:
-            faults.append(f"{name} has dtype {tensor.dtype}, expected {'/'.join(_FLOAT_DTYPES)}")
+        elif tensor.shape != wanted[name].shape:
+            faults.append(f"{name} is {tensor.shape}, expected {wanted[name].shape}")
+        elif tensor.dtype not in wanted[name].dtypes:
+            allowed = "/".join(wanted[name].dtypes)
+            faults.append(f"{name} has dtype {tensor.dtype}, expected {allowed}")
     if faults:
         shown = "; ".join(faults[:_MOST_FAULTS_SHOWN])
         more = f"; and {len(faults) - _MOST_FAULTS_SHOWN} more" * (len(faults) > _MOST_FAULTS_SHOWN)
@@ -221,9 +318,3 @@ def _half_split(name: str, tensor: Tensor, config: ModelConfig) -> Tensor:
     if name.endswith("attention.wk.weight"):
         return half_split_from_interleaved(tensor, config.n_kv_heads)
     return tensor
-
-
-def _set_parameter(model: Transformer, name: str, tensor: Tensor) -> None:
-    owner, _, attribute = name.rpartition(".")
-    parameter = torch.nn.Parameter(tensor, requires_grad=False)
-    setattr(model.get_submodule(owner), attribute, parameter)

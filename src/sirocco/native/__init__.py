@@ -15,7 +15,23 @@ try:
 except ImportError as error:
     _not_built = error
 
-__all__ = ["cpu_features", "isas", "n_threads", "rms_norm", "set_n_threads"]
+__all__ = ["cpu_features", "is_built", "isas", "n_threads", "rms_norm", "serves", "set_n_threads"]
+
+
+def is_built() -> bool:
+    """Tell whether the extension is there."""
+    return _not_built is None
+
+
+def serves(x: Tensor) -> bool:
+    """Tell whether the kernels can compute on this tensor, and nobody wants a gradient of it."""
+    return (
+        _not_built is None
+        and x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.is_contiguous()
+        and not (torch.is_grad_enabled() and x.requires_grad)
+    )
 
 
 def cpu_features() -> frozenset[str]:

@@ -1,3 +1,5 @@
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 def cpu_features() -> list[str]: ...
@@ -5,3 +7,43 @@ def isas() -> list[str]: ...
 def rms_norm(x: Tensor, weight: Tensor, eps: float, out: Tensor, isa: str) -> None: ...
 def n_threads() -> int: ...
 def set_n_threads(n: int) -> None: ...
+def quantize(weights: Tensor, bits: int, tiles: Tensor, scales: Tensor) -> None: ...
+def dequantize_rows(
+    tiles: Tensor, scales: Tensor, n_rows: int, rows: Tensor, out: Tensor
+) -> None: ...
+def linear(
+    x: Tensor,
+    tiles: list[Tensor],
+    scales: list[Tensor],
+    n_rows: list[int],
+    outs: list[Tensor],
+    adds: bool,
+    isa: str,
+) -> None: ...
+def swiglu(gate: Tensor, value: Tensor, out: Tensor, isa: str) -> None: ...
+def rotate(x: Tensor, cosine: Tensor, sine: Tensor, isa: str) -> None: ...
+
+class KvLayer:
+    def __init__(
+        self, k: Tensor, v: Tensor, k_scales: Tensor | None, v_scales: Tensor | None
+    ) -> None: ...
+
+class AttentionPlan:
+    def __init__(
+        self,
+        spans: NDArray[np.int64],
+        block_ids: NDArray[np.int32],
+        n_blocks: int,
+        block_size: int,
+        window: int | None,
+    ) -> None: ...
+
+def paged_attention(
+    layer: KvLayer,
+    plan: AttentionPlan,
+    q: NDArray[np.float32],
+    k: NDArray[np.float32],
+    v: NDArray[np.float32],
+    out: NDArray[np.float32],
+    isa: str,
+) -> None: ...

@@ -73,6 +73,7 @@ class _Run:
     def __init__(self, recipe: Recipe, out: Path, *, device: str, listener: Listener) -> None:
         self._recipe, self._out, self._listener = recipe, out, listener
         self.model = random_model(preset(recipe.preset), seed=recipe.seed, device=device)
+        self.model.requires_grad_(True)
         self.optimizer = trainer.make_optimizer(self.model, recipe)
         self.log = RunLog()
 

@@ -1,0 +1,15 @@
+#include "elementwise.h"
+#include "elementwise_kernels.h"
+
+namespace sirocco {
+
+void swiglu_avx2(const float* gate, const float* value, float* out, std::size_t n) {
+    swiglu_row(gate, value, out, n);
+}
+
+void rotate_avx2(float* x, const float* cosine, const float* sine, std::size_t n_heads,
+                 std::size_t d) {
+    rotate_heads(x, cosine, sine, n_heads, d);
+}
+
+}  // namespace sirocco
