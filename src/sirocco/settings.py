@@ -50,6 +50,7 @@ class Settings(BaseSettings):
         "auto", description="how keys and values are kept"
     )
     threads: int | None = Field(None, ge=1, le=1024, description="of a kernel; one per processor")
+    n_guesses: int = Field(4, ge=0, le=64, description="tokens guessed and checked in a step")
     max_step_tokens: int = Field(512, ge=1, description="tokens that one step computes")
     max_running: int = Field(64, ge=1, description="answers computed at the same time")
     max_waiting: int = Field(256, ge=1, description="requests that may wait")
@@ -96,6 +97,7 @@ class Settings(BaseSettings):
             max_running=self.max_running,
             max_waiting=self.max_waiting,
             kv_format=self.kv_format,
+            n_guesses=self.n_guesses,
         )
 
     def shown(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def make_seq(name, n_prompt_tokens, max_tokens=8):
 def step(scheduler):
     """One step in which every chosen token is 7; returns tokens per sequence."""
     plan = scheduler.schedule()
-    scheduler.apply(plan, [7] * len(plan.sampling))
+    scheduler.apply(plan, [[7]] * len(plan.sampling))
     scheduler.check_integrity()
     return {chunk.seq.request_id: chunk.n_tokens for chunk in plan.chunks}
 
@@ -150,7 +150,7 @@ def test_ten_windows_hold_one_window_of_blocks_and_the_chunk_in_flight(
         (chunk,) = plan.chunks
         in_flight = blocks_for(chunk.n_tokens, block_size) if chunk.n_tokens > 1 else 0
         assert len(seq.table.block_ids) <= -(-window // block_size) + 1 + in_flight
-        scheduler.apply(plan, [7] * len(plan.sampling))
+        scheduler.apply(plan, [[7]] * len(plan.sampling))
         if seq.table is not None:
             assert len(seq.table.block_ids) <= -(-window // block_size) + 1
         longest = seq.n_known
@@ -180,7 +180,7 @@ def test_a_token_that_could_not_be_chosen_ends_its_answer_alone():
     scheduler.add(good)
     plan = scheduler.schedule()
 
-    scheduler.apply(plan, [None, 7])
+    scheduler.apply(plan, [None, [7]])
 
     assert bad.finish_reason is FinishReason.ABORT
     assert good.state is SequenceState.RUNNING

@@ -32,6 +32,8 @@ class EngineConfig:
         max_running: sequences that hold blocks at the same time.
         max_waiting: requests that may wait; one more is refused.
         kv_format: how keys and values are kept: auto, float32, float16 or int8.
+        n_guesses: tokens that a step guesses and checks at most for a sequence, with q8 and q4
+            weights; 0 turns it off.
 
     Raises: ConfigError naming the field, its value and its limit.
     """
@@ -43,6 +45,7 @@ class EngineConfig:
     max_running: int = 64
     max_waiting: int = 256
     kv_format: str = "auto"
+    n_guesses: int = 4
 
     def __post_init__(self) -> None:
         if self.kv_format not in ("auto", *KV_FORMATS):
@@ -55,8 +58,11 @@ class EngineConfig:
             value = getattr(self, field.name)
             if value is None and field.default is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{field.name} must be an integer of at least 1, got {value!r}")
+            least = 0 if field.name == "n_guesses" else 1
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(
+                    f"{field.name} must be an integer of at least {least}, got {value!r}"
+                )
         if self.max_running > self.max_step_tokens:
             # Every running sequence advances in every step, so each needs a token of the budget.
             raise ConfigError(

@@ -3,13 +3,14 @@
 import secrets
 from collections.abc import Sequence as Run
 from dataclasses import dataclass
+from itertools import islice
 
 from sirocco.engine import sampler
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.output import OutputText
 from sirocco.engine.runner import ModelRunner
 from sirocco.engine.sampler import Choice, Row
-from sirocco.engine.scheduler import Scheduler
+from sirocco.engine.scheduler import Chunk, Scheduler
 from sirocco.engine.sequence import Sequence
 from sirocco.errors import InvalidInput, ModelFault, PromptTooLong, SiroccoError
 from sirocco.kvcache.block_manager import BlockManager
@@ -64,6 +65,9 @@ class Engine:
             max_step_tokens=config.max_step_tokens,
             max_running=config.max_running,
             max_waiting=config.max_waiting,
+            # Only where a row's bits do not depend on how many rows there are: then the answer
+            # is the same with and without guesses, to the last bit.
+            n_guesses=config.n_guesses if model.rounds_weights else 0,
         )
         self._answers: dict[str, _Answer] = {}
 
@@ -120,15 +124,21 @@ class Engine:
         )
 
     def step(self) -> list[Piece]:
-        """Advance every scheduled sequence; one piece per sequence that gained a token."""
+        """Advance every scheduled sequence; one piece per sequence that gained tokens."""
         plan = self.scheduler.schedule()
         if plan.is_empty:
             return []
         logits = self.runner.run(plan)
-        seqs = [chunk.seq for chunk in plan.sampling]
-        choices = sampler.sample(logits, [_row(seq) for seq in seqs]) if seqs else []
-        self.scheduler.apply(plan, [choice.token_id for choice in choices])
-        return [self._piece(seq, choice) for seq, choice in zip(seqs, choices, strict=True)]
+        rows = [row for chunk in plan.sampling for row in _rows(chunk)]
+        choices = iter(sampler.sample(logits, rows) if rows else ())
+        kept = [_kept(chunk, list(islice(choices, 1 + len(chunk.guesses))))
+                for chunk in plan.sampling]  # fmt: skip
+        n_known = [chunk.seq.n_known for chunk in plan.sampling]
+        self.scheduler.apply(plan, [_token_ids(choices_of_one) for choices_of_one in kept])
+        return [
+            self._piece(chunk.seq, choices_of_one[: chunk.seq.n_known - n_before])
+            for chunk, choices_of_one, n_before in zip(plan.sampling, kept, n_known, strict=True)
+        ]
 
     def abort(self, request_id: str) -> Piece | None:
         """End an answer in any phase and give back its blocks; None if it is not there any more."""
@@ -142,15 +152,21 @@ class Engine:
         eos_id = self.tokenizer.eos_id
         return {*self.model.config.eos_token_ids, *(() if eos_id is None else (eos_id,))}
 
-    def _piece(self, seq: Sequence, choice: Choice) -> Piece:
-        """Turn a chosen token into text, which may end the answer, too."""
-        text = self._answers[seq.request_id].text
-        if choice.token_id is None:
+    def _piece(self, seq: Sequence, choices: Run[Choice]) -> Piece:
+        """Turn tokens that were added into text, which may end the answer, too."""
+        if not choices:
             del self._answers[seq.request_id]
             error = ModelFault("the model's logits are not finite numbers")
             return Piece(seq.request_id, "", finish_reason=FinishReason.ABORT, error=error)
-        is_end = choice.token_id in seq.end_token_ids
-        shown = "" if is_end else text.add(choice.token_id)
+        text = self._answers[seq.request_id].text
+        shown = ""
+        token_ids: list[int] = []
+        for choice in choices:
+            assert choice.token_id is not None, "it was added to the sequence"
+            token_ids.append(choice.token_id)
+            shown += "" if choice.token_id in seq.end_token_ids else text.add(choice.token_id)
+            if text.is_stopped:
+                break
         if seq.finish_reason is not None and not text.is_stopped:
             shown += text.flush()
         if text.is_stopped:
@@ -160,11 +176,31 @@ class Engine:
         return Piece(
             seq.request_id,
             shown,
-            token_ids=(choice.token_id,),
-            logprobs=() if choice.logprob is None else (choice.logprob,),
+            token_ids=tuple(token_ids),
+            logprobs=tuple(c.logprob for c in choices[: len(token_ids)] if c.logprob is not None),
             finish_reason=seq.finish_reason,
         )
 
 
-def _row(seq: Sequence) -> Row:
-    return Row(seq.sampling, seq.seed, seq.token_ids, seq.n_prompt_tokens)
+def _rows(chunk: Chunk) -> list[Row]:
+    """Say what each choice of a chunk depends on: that of a guess's follower on the guess, too."""
+    seq, guesses = chunk.seq, chunk.guesses
+    return [
+        Row(seq.sampling, seq.seed, [*seq.token_ids, *guesses[:n]] if n else seq.token_ids,
+            seq.n_prompt_tokens)
+        for n in range(1 + len(guesses))
+    ]  # fmt: skip
+
+
+def _kept(chunk: Chunk, choices: Run[Choice]) -> list[Choice]:
+    """Keep the choices up to the first that its guess did not foresee, and that one."""
+    kept = [choices[0]]
+    for guess, following in zip(chunk.guesses, choices[1:], strict=True):
+        if kept[-1].token_id != guess or following.token_id is None:
+            break
+        kept.append(following)
+    return kept
+
+
+def _token_ids(choices: Run[Choice]) -> list[int] | None:
+    return None if choices[0].token_id is None else [c.token_id for c in choices]  # type: ignore[misc]

@@ -42,12 +42,20 @@ class ModelRunner:
     def run(self, plan: StepPlan) -> Tensor:
         """Write the step's keys and values, and score what may come next.
 
-        Returns: [len(plan.sampling), V] float32 logits, on the model's device.
+        Returns: [R, V] float32 logits on the model's device: for each chunk of `plan.sampling`
+            what follows its last known token, then what follows each of its guesses.
         """
-        token_ids = [t for chunk in plan.chunks for t in _token_ids(chunk)]
-        ends = torch.tensor([chunk.n_tokens for chunk in plan.chunks]).cumsum(0)
-        rows = ends[torch.tensor([chunk.samples for chunk in plan.chunks])] - 1
-        return self.forward(token_ids, [_span(chunk) for chunk in plan.chunks], rows)
+        token_ids: list[int] = []
+        rows: list[int] = []
+        for chunk in plan.chunks:
+            token_ids += _token_ids(chunk)
+            if chunk.samples:
+                rows += range(len(token_ids) - 1 - len(chunk.guesses), len(token_ids))
+        return self.forward(
+            token_ids,
+            [_span(chunk) for chunk in plan.chunks],
+            torch.tensor(rows, dtype=torch.int64),
+        )
 
     @torch.inference_mode()
     def forward(self, token_ids: Run[int], spans: Run[Span], rows: Tensor | None = None) -> Tensor:
@@ -74,7 +82,7 @@ class ModelRunner:
 
 def _token_ids(chunk: Chunk) -> list[int]:
     first = chunk.seq.n_computed
-    return chunk.seq.token_ids[first : first + chunk.n_tokens]
+    return [*chunk.seq.token_ids[first : first + chunk.n_known_tokens], *chunk.guesses]
 
 
 def _positions(span: Span) -> Tensor:

@@ -15,18 +15,29 @@ from sirocco.errors import OutOfCapacity
 from sirocco.kvcache.block_manager import BlockManager, BlockTable, blocks_for, window_blocks
 from sirocco.types import FinishReason
 
+_MOST_GUESSING = 4
+"""Running sequences up to which guesses are worth their arithmetic."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """The tokens that one sequence runs in a step.
 
     Attributes:
+        n_tokens: how many, the guesses included.
         samples: the last known token is among them, so a next one is chosen.
+        guesses: tokens after the last known one, which may come true.
     """
 
     seq: Sequence
     n_tokens: int
     samples: bool
+    guesses: tuple[int, ...] = ()
+
+    @property
+    def n_known_tokens(self) -> int:
+        """Tokens of the sequence itself."""
+        return self.n_tokens - len(self.guesses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,7 @@ class Scheduler:
 
     Args:
         window: of the model; blocks behind it go back while a sequence runs.
-        max_seq_len, max_step_tokens, max_running, max_waiting: see `EngineConfig`.
+        max_seq_len, max_step_tokens, max_running, max_waiting, n_guesses: see `EngineConfig`.
     """
 
     def __init__(
@@ -63,6 +74,7 @@ class Scheduler:
         max_step_tokens: int,
         max_running: int,
         max_waiting: int,
+        n_guesses: int = 0,
     ) -> None:
         self.blocks = blocks
         self.waiting: deque[Sequence] = deque()  # oldest first
@@ -72,6 +84,7 @@ class Scheduler:
         self._max_step_tokens = max_step_tokens
         self._max_running = max_running
         self._max_waiting = max_waiting
+        self._n_guesses = n_guesses
 
     @property
     def limit_tokens(self) -> int:
@@ -108,25 +121,32 @@ class Scheduler:
                 chosen[seq] = 1
         self._admit()
         self._share_prefill(chosen)
-        return StepPlan(tuple(
-            Chunk(seq, n_tokens, samples=n_tokens == seq.n_uncomputed)
-            for seq, n_tokens in chosen.items()
-        ))  # fmt: skip
+        n_left = self._max_step_tokens - sum(chosen.values())
+        chunks = []
+        for seq, n_tokens in chosen.items():
+            samples = n_tokens == seq.n_uncomputed
+            guesses = self._guess(seq, n_left) if samples else ()
+            n_left -= len(guesses)
+            chunks.append(Chunk(seq, n_tokens + len(guesses), samples, guesses))
+        return StepPlan(tuple(chunks))
 
-    def apply(self, plan: StepPlan, token_ids: Run[int | None]) -> None:
+    def apply(self, plan: StepPlan, token_ids: Run[Run[int] | None]) -> None:
         """Record what a step computed: counts, chosen tokens, ends; give back blocks.
 
         Args:
-            token_ids: one per chunk of `plan.sampling`; None if no token could be chosen, which
+            token_ids: for each chunk of `plan.sampling` the tokens that come next, as many of
+                them as its guesses came true, and one; None if no token could be chosen, which
                 ends the answer.
         """
         for chunk in plan.chunks:
-            chunk.seq.n_computed += chunk.n_tokens
-            self._reclaim(chunk.seq)
-        for chunk, token_id in zip(plan.sampling, token_ids, strict=True):
-            reason = FinishReason.ABORT if token_id is None else chunk.seq.append(token_id)
+            chunk.seq.n_computed += chunk.n_known_tokens
+        for chunk, following in zip(plan.sampling, token_ids, strict=True):
+            reason = FinishReason.ABORT if following is None else self._append(chunk, following)
             if reason is not None:
                 self.finish(chunk.seq, reason)
+        for chunk in plan.chunks:
+            if chunk.seq.state is SequenceState.RUNNING:
+                self._reclaim(chunk.seq)
 
     def finish(self, seq: Sequence, reason: FinishReason) -> None:
         """End a sequence in any state and give back its blocks; a finished one only renames."""
@@ -149,6 +169,31 @@ class Scheduler:
                 raise AssertionError(f"{seq.request_id} runs, but is {seq.state} or has no table")
             if table.n_blocks_ever * self.blocks.block_size < seq.n_computed:
                 raise AssertionError(f"{seq.request_id} computed more than its blocks hold")
+
+    def _append(self, chunk: Chunk, token_ids: Run[int]) -> FinishReason | None:
+        """Add tokens up to the one that ends the answer; those that were guessed are computed."""
+        seq = chunk.seq
+        reason = None
+        for index, token_id in enumerate(token_ids):
+            seq.n_computed += index > 0
+            reason = seq.append(token_id)
+            if reason is not None:
+                break
+        seq.lookup.learn(len(chunk.guesses), len(token_ids) - 1)
+        return reason
+
+    def _guess(self, seq: Sequence, n_left: int) -> tuple[int, ...]:
+        """Guess what follows a sequence, where computing it is cheap.
+
+        Only for few sequences at once, since many keep the multipliers busy anyway; and only into
+        blocks that the sequence holds already, so that a wrong guess leaves nothing behind.
+        """
+        if len(self.running) > _MOST_GUESSING:
+            return ()
+        n_slots = _table(seq).n_blocks_ever * self.blocks.block_size - seq.n_known
+        n_wanted = seq.max_tokens - seq.n_output_tokens - 1
+        limit = min(self._n_guesses, n_left, n_slots, n_wanted)
+        return seq.lookup.guess(seq.token_ids, limit) if limit > 0 else ()
 
     def _admit(self) -> None:
         """Start waiting sequences, oldest first, while their whole prompts find blocks.

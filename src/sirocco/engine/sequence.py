@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from sirocco.engine.drafts import PromptLookup
 from sirocco.kvcache.block_manager import BlockTable
 from sirocco.types import FinishReason, SamplingParams
 
@@ -26,6 +27,7 @@ class Sequence:
         end_token_ids: output tokens that end it.
         n_computed: tokens whose keys and values are in the cache (or were, behind the window).
         table: its blocks while it runs, else None.
+        lookup: guesses of what comes next.
     """
 
     request_id: str
@@ -39,6 +41,7 @@ class Sequence:
     state: SequenceState = SequenceState.WAITING
     finish_reason: FinishReason | None = None
     table: BlockTable | None = field(default=None, repr=False)
+    lookup: PromptLookup = field(default_factory=PromptLookup, repr=False)
 
     @property
     def n_known(self) -> int:
