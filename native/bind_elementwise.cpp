@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <stdexcept>
 #include <string>
 
 #include "bind.h"
@@ -21,58 +20,49 @@ void for_rows(std::size_t n_rows, std::size_t row_numbers, const Work& work) {
     });
 }
 
-void rms_norm(Array<const float, 2> x, Array<const float, 1> weight, float eps,
-              Array<float, 2> out, const std::string& isa) {
-    const std::size_t dim = x.shape(1);
-    if (dim == 0 || weight.shape(0) != dim || out.shape(0) != x.shape(0) || out.shape(1) != dim)
-        throw std::invalid_argument("rms_norm wants x and out [T, dim], weight [dim], dim > 0");
+// x, out: [n_rows, dim]; weight: [dim].
+void rms_norm(Address x, Address weight, float eps, Address out, std::size_t n_rows,
+              std::size_t dim, const std::string& isa) {
     const RmsNorm kernel = isa_named(isa).rms_norm;
     nb::gil_scoped_release without_gil;
-    for_rows(x.shape(0), dim, [&](std::size_t first, std::size_t last) {
-        kernel(x.data() + first * dim, weight.data(), eps, out.data() + first * dim, last - first,
-               dim);
+    for_rows(n_rows, dim, [&](std::size_t first, std::size_t last) {
+        kernel(at<const float>(x) + first * dim, at<const float>(weight), eps,
+               at<float>(out) + first * dim, last - first, dim);
     });
 }
 
-void swiglu(Array<const float, 2> gate, Array<const float, 2> value, Array<float, 2> out,
+// gate, value, out: [n_rows, dim].
+void swiglu(Address gate, Address value, Address out, std::size_t n_rows, std::size_t dim,
             const std::string& isa) {
-    const std::size_t dim = gate.shape(1);
-    if (dim == 0 || value.shape(0) != gate.shape(0) || value.shape(1) != dim ||
-        out.shape(0) != gate.shape(0) || out.shape(1) != dim)
-        throw std::invalid_argument("swiglu wants gate, value and out of one shape");
     const SwiGlu kernel = isa_named(isa).swiglu;
     nb::gil_scoped_release without_gil;
-    for_rows(gate.shape(0), dim, [&](std::size_t first, std::size_t last) {
-        for (std::size_t row = first; row < last; ++row)
-            kernel(gate.data() + row * dim, value.data() + row * dim, out.data() + row * dim, dim);
+    for_rows(n_rows, dim, [&](std::size_t first, std::size_t last) {
+        kernel(at<const float>(gate) + first * dim, at<const float>(value) + first * dim,
+               at<float>(out) + first * dim, (last - first) * dim);
     });
 }
 
-void rotate(Array<float, 3> x, Array<const float, 2> cosine, Array<const float, 2> sine,
-            const std::string& isa) {
-    const std::size_t n_heads = x.shape(1), d = x.shape(2), half = d / 2;
-    if (d == 0 || d % 2 || cosine.shape(0) != x.shape(0) || cosine.shape(1) != half ||
-        sine.shape(0) != x.shape(0) || sine.shape(1) != half)
-        throw std::invalid_argument("rotate wants x [T, H, D], cosine and sine [T, D/2], D even");
+// x: [n_rows, n_heads, d]; cosine, sine: [n_rows, d / 2].
+void rotate(Address x, Address cosine, Address sine, std::size_t n_rows, std::size_t n_heads,
+            std::size_t d, const std::string& isa) {
     const Rotate kernel = isa_named(isa).rotate;
     nb::gil_scoped_release without_gil;
-    for_rows(x.shape(0), n_heads * d, [&](std::size_t first, std::size_t last) {
+    for_rows(n_rows, n_heads * d, [&](std::size_t first, std::size_t last) {
         for (std::size_t row = first; row < last; ++row)
-            kernel(x.data() + row * n_heads * d, cosine.data() + row * half,
-                   sine.data() + row * half, n_heads, d);
+            kernel(at<float>(x) + row * n_heads * d, at<const float>(cosine) + row * d / 2,
+                   at<const float>(sine) + row * d / 2, n_heads, d);
     });
 }
 
 }  // namespace
 
 void bind_elementwise(nb::module_& m) {
-    // noconvert: a silent copy would leave the caller's array untouched.
-    m.def("rms_norm", &rms_norm, nb::arg("x").noconvert(), nb::arg("weight").noconvert(),
-          nb::arg("eps"), nb::arg("out").noconvert(), nb::arg("isa"));
-    m.def("swiglu", &swiglu, nb::arg("gate").noconvert(), nb::arg("value").noconvert(),
-          nb::arg("out").noconvert(), nb::arg("isa"));
-    m.def("rotate", &rotate, nb::arg("x").noconvert(), nb::arg("cosine").noconvert(),
-          nb::arg("sine").noconvert(), nb::arg("isa"));
+    m.def("rms_norm", &rms_norm, nb::arg("x"), nb::arg("weight"), nb::arg("eps"), nb::arg("out"),
+          nb::arg("n_rows"), nb::arg("dim"), nb::arg("isa"));
+    m.def("swiglu", &swiglu, nb::arg("gate"), nb::arg("value"), nb::arg("out"), nb::arg("n_rows"),
+          nb::arg("dim"), nb::arg("isa"));
+    m.def("rotate", &rotate, nb::arg("x"), nb::arg("cosine"), nb::arg("sine"), nb::arg("n_rows"),
+          nb::arg("n_heads"), nb::arg("d"), nb::arg("isa"));
 }
 
 }  // namespace sirocco

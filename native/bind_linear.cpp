@@ -25,7 +25,14 @@ constexpr std::size_t kStripesAPiece = 8, kPiecesAThread = 6;
 using Tiles = Array<const std::uint8_t, 3>;
 using Scales = Array<const std::int16_t, 3>;
 
-QuantizedMatrix matrix_of(const Tiles& tiles, const Scales& scales, std::size_t n_rows) {
+// A checked matrix, which keeps its arrays alive.
+struct Matrix {
+    Tiles tiles;
+    Scales scales;
+    QuantizedMatrix w;
+};
+
+Matrix matrix_of(const Tiles& tiles, const Scales& scales, std::size_t n_rows) {
     const int bits = tiles.shape(2) == 512 ? 8 : 4;
     const QuantizedMatrix w{bits, n_rows, tiles.shape(1) * kGroup, tiles.data(),
                             reinterpret_cast<const std::uint16_t*>(scales.data())};
@@ -33,7 +40,7 @@ QuantizedMatrix matrix_of(const Tiles& tiles, const Scales& scales, std::size_t 
         tiles.shape(1) == 0 || scales.shape(0) != tiles.shape(0) ||
         scales.shape(1) != tiles.shape(1) || scales.shape(2) != kTileRows)
         throw std::invalid_argument("tiles or scales do not have the shape of a quantised matrix");
-    return w;
+    return {tiles, scales, w};
 }
 
 void quantize(Array<const float, 2> weights, int bits, Array<std::uint8_t, 3> tiles,
@@ -50,13 +57,13 @@ void quantize(Array<const float, 2> weights, int bits, Array<std::uint8_t, 3> ti
     });
 }
 
-void dequantize_rows(Tiles tiles, Scales scales, std::size_t n_rows,
-                     Array<const std::int64_t, 1> rows, Array<float, 2> out) {
-    const QuantizedMatrix w = matrix_of(tiles, scales, n_rows);
+void dequantize_rows(const Matrix& matrix, Array<const std::int64_t, 1> rows,
+                     Array<float, 2> out) {
+    const QuantizedMatrix& w = matrix.w;
     if (out.shape(0) != rows.shape(0) || out.shape(1) != w.n_columns)
         throw std::invalid_argument("dequantize_rows wants out [R, K]");
     for (std::size_t i = 0; i < rows.shape(0); ++i)
-        if (rows.data()[i] < 0 || std::size_t(rows.data()[i]) >= n_rows)
+        if (rows.data()[i] < 0 || std::size_t(rows.data()[i]) >= w.n_rows)
             throw std::invalid_argument("a row is not in the matrix");
     nb::gil_scoped_release without_gil;
     for (std::size_t i = 0; i < rows.shape(0); ++i)
@@ -86,51 +93,49 @@ struct Piece {
     std::size_t matrix, first, last;
 };
 
-std::vector<Piece> pieces_of(const std::vector<QuantizedMatrix>& matrices) {
+std::vector<Piece> pieces_of(const std::vector<const Matrix*>& matrices) {
     std::size_t n_stripes = 0;
-    for (const QuantizedMatrix& w : matrices) n_stripes += w.n_stripes();
+    for (const Matrix* matrix : matrices) n_stripes += matrix->w.n_stripes();
     const std::size_t fair = n_stripes / (kPiecesAThread * n_threads());
     const std::size_t size = std::min(kStripesAPiece, std::max<std::size_t>(1, fair));
     std::vector<Piece> pieces;
-    for (std::size_t i = 0; i < matrices.size(); ++i)
-        for (std::size_t first = 0; first < matrices[i].n_stripes(); first += size)
-            pieces.push_back({i, first, std::min(first + size, matrices[i].n_stripes())});
+    for (std::size_t i = 0; i < matrices.size(); ++i) {
+        const std::size_t n = matrices[i]->w.n_stripes();
+        for (std::size_t first = 0; first < n; first += size)
+            pieces.push_back({i, first, std::min(first + size, n)});
+    }
     return pieces;
 }
 
-void round_rows(const Array<const float, 2>& x, QuantizeRow kernel, const QuantizedRows& rows) {
+void round_rows(const float* x, QuantizeRow kernel, const QuantizedRows& rows) {
     const std::size_t n_pieces = (rows.n_rows + kRowsAtATime - 1) / kRowsAtATime;
     parallel_for(n_pieces, [&](std::size_t piece) {
         const std::size_t last = std::min(rows.n_rows, (piece + 1) * kRowsAtATime);
-        for (std::size_t row = piece * kRowsAtATime; row < last; ++row) kernel(x.data(), rows, row);
+        for (std::size_t row = piece * kRowsAtATime; row < last; ++row) kernel(x, rows, row);
     });
 }
 
-void linear(Array<const float, 2> x, const std::vector<Tiles>& tiles,
-            const std::vector<Scales>& scales, const std::vector<std::size_t>& n_rows,
-            const std::vector<Array<float, 2>>& outs, bool adds, const std::string& isa_name) {
-    if (tiles.size() != scales.size() || tiles.size() != outs.size() ||
-        tiles.size() != n_rows.size())
-        throw std::invalid_argument("linear wants tiles, scales, rows and room for each matrix");
-    std::vector<QuantizedMatrix> matrices;
-    for (std::size_t i = 0; i < tiles.size(); ++i) {
-        matrices.push_back(matrix_of(tiles[i], scales[i], n_rows[i]));
-        if (matrices[i].n_columns != x.shape(1) || outs[i].shape(0) != x.shape(0) ||
-            outs[i].shape(1) != n_rows[i])
-            throw std::invalid_argument("linear wants x [T, K] and out [T, N] for a matrix [N, K]");
-    }
+// x: [n_rows, n_columns]; outs: for each matrix [n_rows, its rows].
+void linear(Address x, std::size_t n_rows, std::size_t n_columns,
+            const std::vector<const Matrix*>& matrices, const std::vector<Address>& outs,
+            bool adds, const std::string& isa_name) {
+    if (matrices.size() != outs.size())
+        throw std::invalid_argument("linear wants room for each matrix");
+    for (const Matrix* matrix : matrices)
+        if (matrix->w.n_columns != n_columns)
+            throw std::invalid_argument("linear wants x [T, K] for a matrix [N, K]");
     const Isa& isa = isa_named(isa_name);
     nb::gil_scoped_release without_gil;
-    const RowBuffer buffer(x.shape(0), x.shape(1));
-    round_rows(x, isa.quantize_row, buffer.rows);
+    const RowBuffer buffer(n_rows, n_columns);
+    round_rows(at<const float>(x), isa.quantize_row, buffer.rows);
     const std::vector<Piece> pieces = pieces_of(matrices);
     parallel_for(pieces.size(), [&](std::size_t index) {
         const Piece& piece = pieces[index];
-        for (std::size_t row = 0; row < x.shape(0); row += kRowsAtATime) {
-            const std::size_t last = std::min(x.shape(0), row + kRowsAtATime);
+        const Output out{at<float>(outs[piece.matrix]), adds};
+        for (std::size_t row = 0; row < n_rows; row += kRowsAtATime) {
+            const std::size_t last = std::min(n_rows, row + kRowsAtATime);
             for (std::size_t stripe = piece.first; stripe < piece.last; ++stripe)
-                isa.linear_stripe(matrices[piece.matrix], stripe, buffer.rows, row, last,
-                                  {outs[piece.matrix].data(), adds});
+                isa.linear_stripe(matrices[piece.matrix]->w, stripe, buffer.rows, row, last, out);
         }
     });
 }
@@ -140,11 +145,15 @@ void linear(Array<const float, 2> x, const std::vector<Tiles>& tiles,
 void bind_linear(nb::module_& m) {
     m.def("quantize", &quantize, nb::arg("weights").noconvert(), nb::arg("bits"),
           nb::arg("tiles").noconvert(), nb::arg("scales").noconvert());
-    m.def("dequantize_rows", &dequantize_rows, nb::arg("tiles").noconvert(),
-          nb::arg("scales").noconvert(), nb::arg("n_rows"), nb::arg("rows").noconvert(),
+    nb::class_<Matrix>(m, "Matrix")
+        .def_prop_ro("n_rows", [](const Matrix& matrix) { return matrix.w.n_rows; })
+        .def_prop_ro("n_columns", [](const Matrix& matrix) { return matrix.w.n_columns; });
+    m.def("matrix", &matrix_of, nb::arg("tiles").noconvert(), nb::arg("scales").noconvert(),
+          nb::arg("n_rows"));
+    m.def("dequantize_rows", &dequantize_rows, nb::arg("matrix"), nb::arg("rows").noconvert(),
           nb::arg("out").noconvert());
-    m.def("linear", &linear, nb::arg("x").noconvert(), nb::arg("tiles"), nb::arg("scales"),
-          nb::arg("n_rows"), nb::arg("outs"), nb::arg("adds"), nb::arg("isa"));
+    m.def("linear", &linear, nb::arg("x"), nb::arg("n_rows"), nb::arg("n_columns"),
+          nb::arg("matrices"), nb::arg("outs"), nb::arg("adds"), nb::arg("isa"));
 }
 
 }  // namespace sirocco

@@ -29,6 +29,11 @@ void pause() {
 #endif
 }
 
+// A kernel's pieces, and who works on them.
+//
+// The caller never waits for a helper that has not begun: on a busy machine it may be long until
+// the system lets it run. It joins if it comes in time, and the caller waits only for those that
+// have taken a piece.
 class Pool {
   public:
     explicit Pool(std::size_t n_helpers) {
@@ -48,18 +53,24 @@ class Pool {
     std::size_t n_threads() const { return helpers_.size() + 1; }
 
     void run(std::size_t n_pieces, Piece piece, const void* context) {
+        bool anyone_sleeps;
         {
             std::lock_guard<std::mutex> lock(mutex_);
             n_pieces_ = n_pieces;
             piece_ = piece;
             context_ = context;
-            next_.store(0);
-            n_busy_.store(helpers_.size());
-            round_.fetch_add(1);
+            next_.store(0, std::memory_order_relaxed);
+            is_open_ = true;
+            anyone_sleeps = n_asleep_ > 0;
+            round_.fetch_add(1, std::memory_order_release);
         }
-        wake_.notify_all();
+        if (anyone_sleeps) wake_.notify_all();
         take_pieces();
-        while (n_busy_.load(std::memory_order_acquire) != 0) pause();
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            is_open_ = false;
+        }
+        while (n_inside_.load(std::memory_order_acquire) != 0) pause();
     }
 
   private:
@@ -72,9 +83,14 @@ class Pool {
         std::uint64_t seen = 0;
         for (;;) {
             seen = wait_for_round_after(seen);
-            if (is_closing_) return;
+            {
+                std::lock_guard<std::mutex> lock(mutex_);
+                if (is_closing_) return;
+                if (!is_open_) continue;  // too late: the caller has done it alone
+                n_inside_.fetch_add(1, std::memory_order_relaxed);
+            }
             take_pieces();
-            n_busy_.fetch_sub(1, std::memory_order_release);
+            n_inside_.fetch_sub(1, std::memory_order_release);
         }
     }
 
@@ -88,18 +104,22 @@ class Pool {
             }
         } while (std::chrono::steady_clock::now() < deadline);
         std::unique_lock<std::mutex> lock(mutex_);
+        ++n_asleep_;
         wake_.wait(lock, [&] { return round_.load() != seen; });
+        --n_asleep_;
         return round_.load();
     }
 
-    std::mutex mutex_;
+    std::mutex mutex_;  // of what follows, but for the atomics
     std::condition_variable wake_;
     std::atomic<std::uint64_t> round_{0};
     std::atomic<std::size_t> next_{0};
-    std::atomic<std::size_t> n_busy_{0};
+    std::atomic<std::size_t> n_inside_{0};
+    std::size_t n_asleep_ = 0;
     std::size_t n_pieces_ = 0;
     Piece piece_ = nullptr;
     const void* context_ = nullptr;
+    bool is_open_ = false;
     bool is_closing_ = false;
     std::vector<std::thread> helpers_;
 };

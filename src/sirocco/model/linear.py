@@ -52,26 +52,16 @@ FORMATS = {
 
 
 class _Quantized(nn.Module):
-    """A matrix [N, K] of 4 or 8 bits, which has no gradient."""
-
-    tiles: Tensor
-    scales: Tensor
+    """A matrix [N, K] of 4 or 8 bits, which has no gradient and stays on the CPU."""
 
     def __init__(self, matrix: QuantizedMatrix) -> None:
         super().__init__()
-        self.n_rows = matrix.n_rows
-        self.register_buffer("tiles", matrix.tiles)
-        self.register_buffer("scales", matrix.scales)
+        self.matrix = matrix
 
     @property
     def bits(self) -> int:
         """Of a weight: 4 or 8."""
-        return self.tiles.shape[2] * 8 // (TILE_ROWS * GROUP)
-
-    @property
-    def matrix(self) -> QuantizedMatrix:
-        """The matrix as the kernels take it."""
-        return QuantizedMatrix(self.tiles, self.scales, self.n_rows)
+        return self.matrix.tiles.shape[2] * 8 // (TILE_ROWS * GROUP)
 
 
 class QuantizedLinear(_Quantized):

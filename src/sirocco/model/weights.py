@@ -178,7 +178,8 @@ def save_quantized(model: Transformer, folder: Path) -> None:
         stored_name = HF_LAYOUT.name_of(name)
         if isinstance(layer, QuantizedLinear | QuantizedEmbedding):
             bits = layer.bits
-            tensors |= {stored_name + ".tiles": layer.tiles, stored_name + ".scales": layer.scales}
+            tensors[stored_name + ".tiles"] = layer.matrix.tiles
+            tensors[stored_name + ".scales"] = layer.matrix.scales
         else:
             tensors[stored_name] = model.get_parameter(name).detach()
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

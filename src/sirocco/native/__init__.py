@@ -4,6 +4,8 @@ The extension `_kernels` is built from `native/` when the package is installed; 
 function here raises BackendUnavailable, and the rest of Sirocco works on in plain PyTorch.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -95,7 +97,15 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, *, isa: str | None = None) -
             f"they must be equal and not 0"
         )
     out = torch.empty_like(x, requires_grad=False)
-    _kernels.rms_norm(x.detach(), weight.detach(), eps, out, _usable_isa(isa))
+    _kernels.rms_norm(
+        x.data_ptr(),
+        weight.data_ptr(),
+        eps,
+        out.data_ptr(),
+        x.shape[0],
+        x.shape[1],
+        _usable_isa(isa),
+    )
     return out
 
 
@@ -120,6 +130,7 @@ def _check_array(name: str, tensor: Tensor, n_dims: int) -> None:
         raise ValueError(f"{name} wants a gradient; the kernel has none: use torch.no_grad()")
 
 
+@cache
 def _usable_isa(wanted: str | None) -> str:
     usable = _kernels.isas()
     if wanted is None:

@@ -20,8 +20,19 @@ def swiglu(gate: Tensor, value: Tensor, *, isa: str | None = None) -> Tensor:
     _check_built()
     for name, tensor in (("gate", gate), ("value", value)):
         _check_array(name, tensor, 2)
+    if gate.shape != value.shape:
+        raise ValueError(
+            f"gate and value must have one shape, got {list(gate.shape)}, {list(value.shape)}"
+        )
     out = torch.empty_like(gate, requires_grad=False)
-    _kernels.swiglu(gate.detach(), value.detach(), out, _usable_isa(isa))
+    _kernels.swiglu(
+        gate.data_ptr(),
+        value.data_ptr(),
+        out.data_ptr(),
+        gate.shape[0],
+        gate.shape[1],
+        _usable_isa(isa),
+    )
     return out
 
 
@@ -40,5 +51,13 @@ def rotate_(x: Tensor, cosine: Tensor, sine: Tensor, *, isa: str | None = None) 
     _check_array("x", x, 3)
     for name, tensor in (("cosine", cosine), ("sine", sine)):
         _check_array(name, tensor, 2)
-    _kernels.rotate(x, cosine, sine, _usable_isa(isa))
+    if not cosine.shape == sine.shape == (x.shape[0], x.shape[2] / 2):
+        raise ValueError(
+            f"cosine and sine must be [T, D/2] for x {list(x.shape)}, "
+            f"got {list(cosine.shape)}, {list(sine.shape)}"
+        )
+    n_tokens, n_heads, d = x.shape
+    _kernels.rotate(
+        x.data_ptr(), cosine.data_ptr(), sine.data_ptr(), n_tokens, n_heads, d, _usable_isa(isa)
+    )
     return x

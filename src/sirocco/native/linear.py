@@ -1,12 +1,17 @@
 """Linear layers of 4 and 8 bits: the Python face of the kernels in `native/linear.h`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from sirocco.native import _check_array, _check_built, _kernels, _usable_isa
+from sirocco import native
+from sirocco.native import _check_array, _check_built, _usable_isa
+
+if TYPE_CHECKING:
+    from sirocco.native import _kernels
 
 GROUP = 32
 """Neighbouring weights of a row that share a scale."""
@@ -22,11 +27,19 @@ class QuantizedMatrix:
         tiles: [⌈N/16⌉, K/32, 256 (4 bits) or 512 (8 bits)] uint8; `native/linear.h` draws one.
         scales: [⌈N/16⌉, K/32, 16] float16.
         n_rows: N.
+
+    Raises: ValueError if the shapes are not those of a matrix; BackendUnavailable.
     """
 
     tiles: Tensor
     scales: Tensor
     n_rows: int
+    handle: "_kernels.Matrix" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_built()
+        handle = native._kernels.matrix(self.tiles, self.scales.view(torch.int16), self.n_rows)
+        object.__setattr__(self, "handle", handle)
 
     @property
     def n_columns(self) -> int:
@@ -58,7 +71,7 @@ def quantize(weight: Tensor, bits: int) -> QuantizedMatrix:
     tiles_shape, scales_shape = tile_shapes(n_rows, n_columns, bits)
     tiles = torch.empty(tiles_shape, dtype=torch.uint8)
     scales = torch.empty(scales_shape, dtype=torch.float16)
-    _kernels.quantize(weight.detach(), bits, tiles, scales.view(torch.int16))
+    native._kernels.quantize(weight.detach(), bits, tiles, scales.view(torch.int16))
     return QuantizedMatrix(tiles, scales, n_rows)
 
 
@@ -70,12 +83,9 @@ def dequantize(matrix: QuantizedMatrix, rows: Tensor | None = None) -> Tensor:
 
     Raises: ValueError if a row is not in the matrix.
     """
-    _check_built()
     rows = torch.arange(matrix.n_rows) if rows is None else rows.contiguous()
     out = torch.empty(len(rows), matrix.n_columns)
-    _kernels.dequantize_rows(
-        matrix.tiles, matrix.scales.view(torch.int16), matrix.n_rows, rows, out
-    )
+    native._kernels.dequantize_rows(matrix.handle, rows, out)
     return out
 
 
@@ -94,18 +104,9 @@ def linear(
     Returns: a new [T, N] float32 for each matrix; a row with a NaN or an infinity gives NaNs.
     Raises: TypeError, ValueError, BackendUnavailable.
     """
-    _check_built()
     _check_array("x", x, 2)
     outs = [torch.empty(x.shape[0], matrix.n_rows) for matrix in matrices]
-    _kernels.linear(
-        x.detach(),
-        [matrix.tiles for matrix in matrices],
-        [matrix.scales.view(torch.int16) for matrix in matrices],
-        [matrix.n_rows for matrix in matrices],
-        outs,
-        False,
-        _usable_isa(isa),
-    )
+    _run(x, matrices, outs, adds=False, isa=isa)
     return outs
 
 
@@ -119,15 +120,29 @@ def add_linear(
 
     Raises: TypeError, ValueError, BackendUnavailable.
     """
-    _check_built()
     _check_array("residual", residual, 2)
     _check_array("x", x, 2)
-    _kernels.linear(
-        x.detach(),
-        [matrix.tiles],
-        [matrix.scales.view(torch.int16)],
-        [matrix.n_rows],
-        [residual],
-        True,
+    if residual.shape != (x.shape[0], matrix.n_rows):
+        raise ValueError(
+            f"residual must be {[x.shape[0], matrix.n_rows]}, got {list(residual.shape)}"
+        )
+    _run(x, [matrix], [residual], adds=True, isa=isa)
+
+
+def _run(
+    x: Tensor,
+    matrices: Sequence[QuantizedMatrix],
+    outs: Sequence[Tensor],
+    *,
+    adds: bool,
+    isa: str | None,
+) -> None:
+    native._kernels.linear(
+        x.data_ptr(),
+        x.shape[0],
+        x.shape[1],
+        [matrix.handle for matrix in matrices],
+        [out.data_ptr() for out in outs],
+        adds,
         _usable_isa(isa),
     )
