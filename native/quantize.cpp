@@ -62,13 +62,12 @@ float extreme(const float* x) {
 }
 
 Rounded best_4bit(const float* x) {
-    // Integers go from -8 to 7: the extreme weight takes -8, the side that has one number more;
-    // candidates let it come to rest between -6.6 and -9.
+    // Integers go from -8 to 7. The extreme weight takes the side that has one number more, and
+    // comes to rest somewhere between -7.2 and -9.2 (where -8 stands for it): six places are tried.
     const float most = extreme(x);
-    Rounded best = round_with(x, most / -8.0f, -8, 7);
-    for (int step = -7; step <= 5; ++step) {
-        if (step == 0) continue;
-        const Rounded other = round_with(x, most / (-8.0f + 0.2f * float(-step)), -8, 7);
+    Rounded best = round_with(x, most / -7.2f, -8, 7);
+    for (int step = 1; step <= 5; ++step) {
+        const Rounded other = round_with(x, most / (-7.2f - 0.4f * float(step)), -8, 7);
         if (other.error < best.error) best = other;
     }
     return best;
