@@ -25,6 +25,7 @@ T* at(Address address) {
 }
 
 void bind_elementwise(nb::module_& m);
+void bind_layer(nb::module_& m);
 void bind_linear(nb::module_& m);
 void bind_attention(nb::module_& m);
 

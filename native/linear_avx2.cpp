@@ -17,6 +17,12 @@ struct Stripe {
     int offset;
 };
 
+// See linear_avx512_vnni.cpp.
+void fetch_ahead(const std::uint8_t* tile, std::size_t n_bytes) {
+    for (std::size_t i = 0; i < n_bytes; i += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(tile) + 2048 + i, _MM_HINT_T0);
+}
+
 __m256i load(const std::uint8_t* bytes) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
 }
@@ -99,7 +105,7 @@ void compute(const Stripe& w, const QuantizedRows& x, std::size_t row, std::size
     __m256 low[M], high[M];
     for (std::size_t m = 0; m < M; ++m) low[m] = high[m] = _mm256_setzero_ps();
     for (std::size_t g = 0; g < w.n_groups; ++g) {
-        _mm_prefetch(reinterpret_cast<const char*>(w.tiles + g * tile_bytes) + 2048, _MM_HINT_T0);
+        if constexpr (M == 1) fetch_ahead(w.tiles + g * tile_bytes, tile_bytes);
         add_group<bits, M>(w, g, 0, x, row, low);
         add_group<bits, M>(w, g, 1, x, row, high);
     }

@@ -18,6 +18,13 @@ struct Stripe {
     __mmask16 is_row;  // rows of the matrix, not of its padding
 };
 
+// With few rows of activations a kernel waits for its weights. The processor guesses what will be
+// read next, but not far enough ahead: asking for every line gave 24 GB/s where it alone gave 21.
+void fetch_ahead(const std::uint8_t* tile, std::size_t n_bytes) {
+    for (std::size_t i = 0; i < n_bytes; i += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(tile) + 2048 + i, _MM_HINT_T0);
+}
+
 __m512i four_activations(const std::int8_t* values) {
     return _mm512_set1_epi32(*reinterpret_cast<const int*>(values));
 }
@@ -69,7 +76,7 @@ void compute(const Stripe& w, const QuantizedRows& x, std::size_t row, const Out
     for (std::size_t m = 0; m < M; ++m) results[m] = _mm512_setzero_ps();
     for (std::size_t g = 0; g < w.n_groups; ++g) {
         const std::uint8_t* tile = w.tiles + g * tile_bytes;
-        _mm_prefetch(reinterpret_cast<const char*>(tile) + 2048, _MM_HINT_T0);
+        if constexpr (M < 4) fetch_ahead(tile, tile_bytes);
         __m512i sums[M][kChains<M>];
         for (std::size_t m = 0; m < M; ++m) {
             sums[m][0] = _mm512_set1_epi32(-w.offset * value_sums[m * w.n_groups + g]);

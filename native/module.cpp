@@ -36,4 +36,5 @@ NB_MODULE(_kernels, m) {
     sirocco::bind_elementwise(m);
     sirocco::bind_linear(m);
     sirocco::bind_attention(m);
+    sirocco::bind_layer(m);
 }

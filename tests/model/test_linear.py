@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -133,6 +134,25 @@ def test_a_foreign_way_to_quantise_is_refused(folder, quantization):
 
     with pytest.raises(CheckpointError, match="quant"):
         load_model(folder, weights=FORMATS["q4"])
+
+
+@pytest.mark.parametrize("weights", ["q8", "q4"])
+def test_a_layer_in_one_call_has_the_bits_of_its_kernels_one_by_one(weights):
+    from sirocco.attention.base import RunsLayers, Span
+
+    llm = LLM.random("breeze", seed=3, weights=weights, max_seq_len=64)
+    runner, blocks = llm.engine.runner, llm.engine.scheduler.blocks
+    table = blocks.open()
+    blocks.grow(table, 40)
+    attend = runner.backend.bind(runner.backend.plan([Span(0, 40, table.block_ids)]))
+    token_ids, positions = torch.arange(3, 43), torch.arange(40)
+
+    with torch.inference_mode():
+        assert isinstance(attend, RunsLayers)
+        fused = llm.engine.model(token_ids, positions, attend=attend)
+        one_by_one = llm.engine.model(token_ids, positions, attend=partial(attend))
+
+    assert torch.equal(fused, one_by_one)
 
 
 @pytest.mark.parametrize("weights", ["q8", "q4"])

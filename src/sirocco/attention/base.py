@@ -8,11 +8,15 @@ the network sees `attend(q, k, v, layer)` alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
+from sirocco.native.layer import LayerWeights
+
 PlanT = TypeVar("PlanT")
+Rotation = tuple[Tensor, Tensor]
+"""Cosine and sine of each token's angles: two [T, D/2] float32."""
 
 
 class Attend(Protocol):
@@ -27,6 +31,15 @@ class Attend(Protocol):
 
         Returns: [T, H, D] in q's dtype.
         """
+        ...
+
+
+@runtime_checkable
+class RunsLayers(Protocol):
+    """An `Attend` that can run a whole layer of rounded weights, with the same bits."""
+
+    def run_layer(self, weights: LayerWeights, x: Tensor, rotation: Rotation, layer: int) -> None:
+        """Advance x [T, dim] in place, as `model/layers.py` would with this `Attend`."""
         ...
 
 
@@ -58,6 +71,10 @@ class AttentionBackend(Protocol[PlanT]):
 
         Returns: a plan that is good until the next `plan`, or until a block changes hands.
         """
+        ...
+
+    def bind(self, plan: PlanT) -> Attend:
+        """Return `attend` with this plan, as the network wants it."""
         ...
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, layer: int, plan: PlanT) -> Tensor:

@@ -5,15 +5,17 @@ its prompt was cut or on where its blocks lie, not even in the last bit: `native
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from sirocco.attention.base import Span
+from sirocco.attention.base import Rotation, Span
 from sirocco.kvcache.pool import NativeKVCache
 from sirocco.native.attention import attention_plan, kv_layer, paged_attention
+from sirocco.native.layer import LayerWeights, run_layer_
 
 if TYPE_CHECKING:
     from sirocco.native import _kernels
@@ -49,6 +51,10 @@ class NativePagedBackend:
             window=self._window,
         )
 
+    def bind(self, plan: "_kernels.AttentionPlan") -> "BoundAttend":
+        """See `AttentionBackend.bind`; what it returns can run whole layers, too."""
+        return BoundAttend(self, plan)
+
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, layer: int, plan: "_kernels.AttentionPlan"
     ) -> Tensor:
@@ -62,3 +68,31 @@ class NativePagedBackend:
             isa=self._isa,
         )
         return out.to(q.dtype)
+
+    def run_layer(
+        self,
+        weights: LayerWeights,
+        x: Tensor,
+        rotation: Rotation,
+        *,
+        layer: int,
+        plan: "_kernels.AttentionPlan",
+    ) -> None:
+        """Advance x [T, dim] by one layer, in place."""
+        run_layer_(weights, x, rotation, self._layers[layer], plan, isa=self._isa)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundAttend:
+    """Attention of one step: an `Attend` that also `RunsLayers`."""
+
+    backend: NativePagedBackend
+    plan: "_kernels.AttentionPlan"
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, layer: int) -> Tensor:
+        """See `Attend`."""
+        return self.backend.attend(q, k, v, layer, self.plan)
+
+    def run_layer(self, weights: LayerWeights, x: Tensor, rotation: Rotation, layer: int) -> None:
+        """See `RunsLayers`."""
+        self.backend.run_layer(weights, x, rotation, layer=layer, plan=self.plan)

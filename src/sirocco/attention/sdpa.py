@@ -7,12 +7,13 @@ in decode all of them, in prefill one chunk at a time.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sirocco.attention.base import Span
+from sirocco.attention.base import Attend, Span
 from sirocco.kvcache.pool import KVCache
 
 
@@ -62,6 +63,10 @@ class SdpaBackend:
             write_slots[rows.flatten()] = self._write_slots(members).flatten()
             groups.append(self._group(members, rows))
         return SdpaPlan(write_slots.to(self._cache.device), tuple(groups))
+
+    def bind(self, plan: SdpaPlan) -> Attend:
+        """See `AttentionBackend.bind`."""
+        return partial(self.attend, plan=plan)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, layer: int, plan: SdpaPlan) -> Tensor:
         """See `AttentionBackend.attend`."""

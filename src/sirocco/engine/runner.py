@@ -66,11 +66,7 @@ class ModelRunner:
 
         Returns: [R, V] float32 logits, on the model's device.
         """
-        plan = self.backend.plan(spans)
-
-        def attend(q: Tensor, k: Tensor, v: Tensor, layer: int) -> Tensor:
-            return self.backend.attend(q, k, v, layer, plan)
-
+        attend = self.backend.bind(self.backend.plan(spans))
         logits: Tensor = self._model(
             torch.tensor(token_ids).to(self._device),
             torch.cat([_positions(span) for span in spans]).to(self._device),

@@ -35,9 +35,9 @@ def _stretch(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
 
 
 def rotation(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of each pair's angle at each position: two [T, 1, D/2] float32."""
+    """Cosine and sine of each pair's angle at each position: two [T, D/2] float32."""
     angles = positions.float()[:, None] * frequencies[None, :]
-    return angles.cos()[:, None, :], angles.sin()[:, None, :]
+    return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -47,12 +47,13 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     projections of checkpoints whose pairs are neighbours.
 
     Args:
-        x: [T, H, D].  cos, sin: [T, 1, D/2] from `rotation`.
+        x: [T, H, D].  cos, sin: [T, D/2] from `rotation`.
 
     Returns: [T, H, D] in x's dtype.
     """
     if serves(x):
-        return rotate_(x, cos.squeeze(1), sin.squeeze(1))
+        return rotate_(x, cos, sin)
+    cos, sin = cos[:, None], sin[:, None]
     first, second = x.float().chunk(2, dim=-1)
     turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
     return turned.to(x.dtype)

@@ -53,3 +53,31 @@ def paged_attention(
     out: NDArray[np.float32],
     isa: str,
 ) -> None: ...
+
+class LayerWeights:
+    def __init__(
+        self,
+        attention_norm: Tensor,
+        feed_forward_norm: Tensor,
+        eps: float,
+        n_heads: int,
+        wq: Matrix,
+        wk: Matrix,
+        wv: Matrix,
+        wo: Matrix,
+        w1: Matrix,
+        w2: Matrix,
+        w3: Matrix,
+        owned: object,
+    ) -> None: ...
+
+def run_layer(
+    weights: LayerWeights,
+    x: int,
+    n_rows: int,
+    cosine: int,
+    sine: int,
+    kv: KvLayer,
+    plan: AttentionPlan,
+    isa: str,
+) -> None: ...

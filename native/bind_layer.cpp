@@ -1,0 +1,64 @@
+#include <stdexcept>
+#include <string>
+
+#include "handles.h"
+#include "isa.h"
+#include "layer.h"
+
+namespace sirocco {
+namespace {
+
+// The weights of a layer; Python keeps the matrices and norms alive.
+struct BoundWeights {
+    LayerWeights w;
+    nb::object owned;  // matrices and norm weights
+
+    BoundWeights(Array<const float, 1> attention_norm, Array<const float, 1> feed_forward_norm,
+                 float eps, std::size_t n_heads, const Matrix& wq, const Matrix& wk,
+                 const Matrix& wv, const Matrix& wo, const Matrix& w1, const Matrix& w2,
+                 const Matrix& w3, nb::object owned)
+        : w{attention_norm.data(), feed_forward_norm.data(), eps, n_heads, &wq.w, &wk.w,
+            &wv.w, &wo.w, &w1.w, &w2.w, &w3.w},
+          owned(owned) {
+        const std::size_t dim = wq.w.n_columns;
+        const bool fits = attention_norm.shape(0) == dim && feed_forward_norm.shape(0) == dim &&
+                          wk.w.n_columns == dim && wv.w.n_columns == dim &&
+                          wv.w.n_rows == wk.w.n_rows && wo.w.n_rows == dim &&
+                          wo.w.n_columns == wq.w.n_rows && w1.w.n_columns == dim &&
+                          w3.w.n_columns == dim && w1.w.n_rows == w3.w.n_rows &&
+                          w2.w.n_rows == dim && w2.w.n_columns == w1.w.n_rows && n_heads > 0 &&
+                          wq.w.n_rows % n_heads == 0;
+        if (!fits) throw std::invalid_argument("these matrices are not those of one layer");
+    }
+};
+
+void run(const BoundWeights& weights, Address x, std::size_t n_rows, Address cosine, Address sine,
+         const BoundLayer& kv, const BoundPlan& plan, const std::string& isa_name) {
+    const std::size_t d = kv.layer.head_dim;
+    if (plan.n_blocks != kv.layer.n_blocks || plan.block_size != kv.layer.block_size)
+        throw std::invalid_argument("the plan is for a cache of another shape");
+    if (plan.plan.slots.size() != n_rows || weights.w.wq->n_rows != weights.w.n_heads * d ||
+        weights.w.wk->n_rows != kv.layer.n_kv_heads * d || d % 2 ||
+        weights.w.n_heads % kv.layer.n_kv_heads)
+        throw std::invalid_argument("run_layer wants a plan and a cache of the layer's shape");
+    const Isa& isa = isa_named(takes_vectors(d) ? isa_name : "scalar");
+    nb::gil_scoped_release without_gil;
+    run_layer(weights.w, at<float>(x), n_rows, at<const float>(cosine), at<const float>(sine),
+              kv.layer, plan.plan, isa);
+}
+
+}  // namespace
+
+void bind_layer(nb::module_& m) {
+    nb::class_<BoundWeights>(m, "LayerWeights")
+        .def(nb::init<Array<const float, 1>, Array<const float, 1>, float, std::size_t,
+                      const Matrix&, const Matrix&, const Matrix&, const Matrix&, const Matrix&,
+                      const Matrix&, const Matrix&, nb::object>(),
+             nb::arg("attention_norm").noconvert(), nb::arg("feed_forward_norm").noconvert(),
+             nb::arg("eps"), nb::arg("n_heads"), nb::arg("wq"), nb::arg("wk"), nb::arg("wv"),
+             nb::arg("wo"), nb::arg("w1"), nb::arg("w2"), nb::arg("w3"), nb::arg("owned"));
+    m.def("run_layer", &run, nb::arg("weights"), nb::arg("x"), nb::arg("n_rows"),
+          nb::arg("cosine"), nb::arg("sine"), nb::arg("kv"), nb::arg("plan"), nb::arg("isa"));
+}
+
+}  // namespace sirocco
