@@ -166,3 +166,26 @@ def test_random_numbers_are_spread_evenly():
         for position in range(10_000):
             bins[int(uniform(seed, position) * 10)] += 1
         assert sum((count - 1000) ** 2 / 1000 for count in bins) < 40
+
+
+@pytest.mark.parametrize("options", [{"top_p": 0.99}, {"min_p": 1e-4}, {"top_k": 300}, {}])
+def test_a_large_vocabulary_is_drawn_from_as_its_filters_say(options):
+    """Against the plain way: sort all, filter, and count how often each token is drawn."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(2000, generator=generator)
+    probs, order = logits.double().softmax(0).sort(descending=True)
+    if "top_k" in options:
+        probs[300:] = 0
+    kept = probs.cumsum(0) - probs < options.get("top_p", 1.0)
+    kept &= probs >= options.get("min_p", 0.0) * probs[0]
+    probs = torch.where(kept, probs, 0.0) / probs[kept].sum()
+
+    rows = [row(temperature=1.0, seed=n, **options) for n in range(3000)]
+    drawn = [choice.token_id for choice in sample(logits.expand(3000, -1), rows)]
+
+    allowed = set(order[probs > 0].tolist())
+    assert set(drawn) <= allowed
+    head = set(order[:100].tolist())
+    share = sum(token_id in head for token_id in drawn) / len(drawn)
+    # The share of 3000 draws lies within 5 standard deviations but once in a million.
+    assert share == pytest.approx(float(probs[:100].sum()), abs=5 * 0.5 / 3000**0.5)

@@ -1,5 +1,8 @@
 """The kernels against the model's own RMSNorm, and against what callers may do wrong."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -158,3 +161,20 @@ def test_a_missing_extension_says_how_to_build_it(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(BackendUnavailable, match="make setup"):
         native.isas()
+
+
+def test_everything_else_works_without_the_extension():
+    """In a process of its own, where the import of the extension fails."""
+    program = (
+        "import sys; sys.modules['sirocco.native._kernels'] = None\n"
+        "from sirocco import LLM, SamplingParams, native\n"
+        "assert not native.is_built()\n"
+        "llm = LLM.random('breeze', max_seq_len=64)\n"
+        "print(len(llm.generate('hi', SamplingParams(max_tokens=5, ignore_eos=True))[0].token_ids))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (0, "5\n"), done.stderr

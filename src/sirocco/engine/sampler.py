@@ -15,6 +15,9 @@ from sirocco.types import SamplingParams, TokenLogprob
 
 _MASK_64 = 2**64 - 1
 
+_FIRST_TRIED = 256
+"""Likeliest tokens that are looked at before all of them are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -48,17 +51,16 @@ def sample(logits: Tensor, rows: Sequence[Row]) -> list[Choice]:
     Args:
         logits: [B, V] float32; not changed.  rows: B of them.
     """
-    is_sound = torch.isfinite(logits).all(dim=1)
-    safe = torch.where(is_sound[:, None], logits, 0.0)
-    token_ids = _choose(torch.stack([_adjust(x, row) for x, row in zip(safe, rows, strict=True)]),
-                        rows)  # fmt: skip
+    # A sum is finite only if all of its numbers are: one look at them, and no copy.
+    is_sound = torch.isfinite(logits.sum(dim=1))
+    sound = is_sound.tolist()
+    safe = logits if all(sound) else torch.where(is_sound[:, None], logits, 0.0)
+    token_ids = _choose(_adjusted(safe, rows), rows)
     return [
         Choice(token_id, _logprob(scores, token_id, row.sampling.logprobs))
-        if sound
+        if row_is_sound
         else Choice(None)
-        for token_id, scores, row, sound in zip(
-            token_ids, safe, rows, is_sound.tolist(), strict=True
-        )
+        for token_id, scores, row, row_is_sound in zip(token_ids, safe, rows, sound, strict=True)
     ]
 
 
@@ -76,6 +78,25 @@ def _mix(z: int) -> int:
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK_64
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK_64
     return z ^ (z >> 31)
+
+
+def _adjusted(logits: Tensor, rows: Sequence[Row]) -> Tensor:
+    """Apply penalties and biases where there are any: [B, V] → [B, V], a copy only then."""
+    if not any(_wants_adjustment(row.sampling) for row in rows):
+        return logits
+    return torch.stack([
+        _adjust(x, row) if _wants_adjustment(row.sampling) else x
+        for x, row in zip(logits, rows, strict=True)
+    ])  # fmt: skip
+
+
+def _wants_adjustment(sampling: SamplingParams) -> bool:
+    return bool(
+        sampling.repetition_penalty != 1.0
+        or sampling.frequency_penalty
+        or sampling.presence_penalty
+        or sampling.logit_bias
+    )
 
 
 def _adjust(logits: Tensor, row: Row) -> Tensor:
@@ -124,30 +145,75 @@ def _choose(logits: Tensor, rows: Sequence[Row]) -> list[int]:
 
 def _draw(logits: Tensor, rows: Sequence[Row]) -> list[int]:
     """Draw one token per row from what its filters leave: [B, V] → B token ids."""
+    numbers = [uniform(row.seed, len(row.token_ids)) for row in rows]
+    token_ids = [-1] * len(rows)
+    free = [i for i, row in enumerate(rows) if not _wants_filter(row.sampling)]
+    if free:
+        drawn = _draw_from_all(logits[free], [rows[i] for i in free], [numbers[i] for i in free])
+        for i, token_id in zip(free, drawn, strict=True):
+            token_ids[i] = token_id
+    for i, row in enumerate(rows):
+        if _wants_filter(row.sampling):
+            token_ids[i] = _draw_from_likeliest(logits[i], row.sampling, numbers[i])
+    return token_ids
 
-    def column(values: Sequence[float], dtype: torch.dtype = torch.float64) -> Tensor:
-        return torch.tensor(values, dtype=dtype, device=logits.device)[:, None]
 
-    samplings = [row.sampling for row in rows]
-    scaled = logits.double() / column([s.temperature for s in samplings])
-    # Likeliest first; a stable sort, so that equal logits keep the order of their ids.
-    scaled, order = scaled.sort(dim=1, descending=True, stable=True)
-    ranks = torch.arange(logits.shape[1], device=logits.device)
-    top_k = column([s.top_k or logits.shape[1] for s in samplings], torch.int64)
-    scaled = scaled.masked_fill(ranks >= top_k, -torch.inf)
-    probs = scaled.softmax(dim=1)
-    # The token that crosses p is the last that stays: what lies before it is less than p.
-    before = probs.cumsum(dim=1) - probs
-    probs = probs.masked_fill(before >= column([s.top_p for s in samplings]), 0.0)
-    least = probs[:, :1] * column([s.min_p for s in samplings])
-    probs = probs.masked_fill(probs < least, 0.0)
-    total = probs.cumsum(dim=1)
-    numbers = column([uniform(row.seed, len(row.token_ids)) for row in rows])
+def _wants_filter(sampling: SamplingParams) -> bool:
+    return bool(sampling.top_k or sampling.top_p < 1.0 or sampling.min_p)
+
+
+def _draw_from_all(logits: Tensor, rows: Sequence[Row], numbers: Sequence[float]) -> list[int]:
+    """Draw from the whole vocabulary, which needs no order: [B, V] → B token ids."""
+    temperatures = torch.tensor(
+        [[row.sampling.temperature] for row in rows], dtype=torch.float64, device=logits.device
+    )
+    total = (logits.double() / temperatures).softmax(dim=1).cumsum(dim=1)
+    aims = torch.tensor(numbers, dtype=torch.float64, device=logits.device)[:, None]
     # The first token whose cumulated probability exceeds the number; never one of zero.
-    places = (total <= numbers * total[:, -1:]).sum(dim=1, keepdim=True)
-    last = (probs > 0).sum(dim=1, keepdim=True) - 1
-    drawn: list[int] = order.gather(1, torch.minimum(places, last)).flatten().tolist()
+    places = torch.searchsorted(total, aims * total[:, -1:], right=True)
+    last = torch.searchsorted(total, total[:, -1:].contiguous())  # the last one that is not zero
+    drawn: list[int] = torch.minimum(places, last).flatten().tolist()
     return drawn
+
+
+def _draw_from_likeliest(logits: Tensor, sampling: SamplingParams, number: float) -> int:
+    """Draw from the tokens that top_k, top_p and min_p leave, in this order: [V] → token id."""
+    probs, order = _likeliest(logits, sampling)
+    # The token that crosses p is the last that stays: what lies before it is less than p.
+    before = probs.cumsum(dim=0) - probs
+    probs = probs.masked_fill(before >= sampling.top_p, 0.0)
+    probs = probs.masked_fill(probs < sampling.min_p * probs[0], 0.0)
+    total = probs.cumsum(dim=0)
+    place = int((total <= number * total[-1]).sum())
+    last = int((probs > 0).sum()) - 1
+    return int(order[min(place, last)])
+
+
+def _likeliest(logits: Tensor, sampling: SamplingParams) -> tuple[Tensor, Tensor]:
+    """Probabilities and ids of the likeliest tokens, in order: as many as the filters look at.
+
+    Sorting a whole vocabulary takes longer than making a token, so a few are tried first.
+    """
+    scaled = logits.double() / sampling.temperature
+    if sampling.top_k:
+        ordered, order = _sorted_top(scaled, sampling.top_k)
+        ordered, order = ordered[: sampling.top_k], order[: sampling.top_k]
+        return ordered.softmax(dim=0), order
+    whole = scaled.logsumexp(dim=0)
+    for n_tried in (_FIRST_TRIED, len(logits)):
+        ordered, order = _sorted_top(scaled, n_tried)
+        probs = (ordered - whole).exp()
+        if probs.sum() >= sampling.top_p or probs[-1] < sampling.min_p * probs[0]:
+            break
+    return probs, order
+
+
+def _sorted_top(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Give the n highest and all that equal the last of them; equal ones by their ids."""
+    least = scores.topk(min(n, len(scores))).values[-1]
+    ids = (scores >= least).nonzero().flatten()
+    ordered, places = scores[ids].sort(descending=True, stable=True)
+    return ordered, ids[places]
 
 
 def _logprob(logits: Tensor, token_id: int, n_top: int | None) -> TokenLogprob | None:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from sirocco.native import _check_array, _check_built, _kernels, _usable_isa
+from sirocco import native
+from sirocco.native import _check_array, _check_built, _usable_isa
 
 
 def swiglu(gate: Tensor, value: Tensor, *, isa: str | None = None) -> Tensor:
@@ -25,7 +26,7 @@ def swiglu(gate: Tensor, value: Tensor, *, isa: str | None = None) -> Tensor:
             f"gate and value must have one shape, got {list(gate.shape)}, {list(value.shape)}"
         )
     out = torch.empty_like(gate, requires_grad=False)
-    _kernels.swiglu(
+    native._kernels.swiglu(
         gate.data_ptr(),
         value.data_ptr(),
         out.data_ptr(),
@@ -57,7 +58,7 @@ def rotate_(x: Tensor, cosine: Tensor, sine: Tensor, *, isa: str | None = None) 
             f"got {list(cosine.shape)}, {list(sine.shape)}"
         )
     n_tokens, n_heads, d = x.shape
-    _kernels.rotate(
+    native._kernels.rotate(
         x.data_ptr(), cosine.data_ptr(), sine.data_ptr(), n_tokens, n_heads, d, _usable_isa(isa)
     )
     return x
