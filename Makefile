@@ -11,11 +11,14 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # What the installed package is made of; Python sources are not copied, so they are not here.
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
-.PHONY: help setup serve test check fmt bench clean
+# The comparison with llama.cpp builds its peer first, which takes a quarter of an hour.
+PEER_BENCHMARK := benchmarks/vs_llama_cpp.py
+
+.PHONY: help setup serve test check fmt bench bench-peer clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.dev ## make .venv with the package and the tools to develop it
 
@@ -35,8 +38,12 @@ fmt: $(VENV)/.dev ## format, and repair what the linter can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: $(VENV)/.package ## run every benchmark: a table and one JSON line each
-	@set -e; for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file; done
+bench: $(VENV)/.package ## run our own benchmarks: a table and one JSON line each
+	@set -e; for file in $(filter-out $(PEER_BENCHMARK),$(wildcard benchmarks/[a-z]*.py)); \
+	  do $(BIN)/python $$file; done
+
+bench-peer: $(VENV)/.package ## compare with llama.cpp, which is built first; options in ARGS
+	@$(BIN)/python $(PEER_BENCHMARK) $(ARGS)
 
 clean: ## remove .venv, builds and caches
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -103,3 +103,40 @@ def test_a_free_port_is_taken_at_once(host):
 
         with socket.create_connection(address, timeout=5) as connection:
             assert connection.getpeername()[:2] == address
+
+
+def damaged(folder, how):
+    """A copy of the embedded checkpoint with one fault."""
+    import shutil
+
+    from sirocco.catalog import EMBEDDED_MODEL_ID, Catalog
+
+    shutil.copytree(Catalog(folder).find(EMBEDDED_MODEL_ID).folder, folder / "bad")
+    weights = folder / "bad" / "model.safetensors"
+    if how == "truncated":
+        weights.write_bytes(weights.read_bytes()[:100_000])
+    elif how == "no weights":
+        weights.unlink()
+    elif how == "no config":
+        (folder / "bad" / "config.json").unlink()
+    elif how == "no tokenizer":
+        (folder / "bad" / "tokenizer.json").unlink()
+    elif how == "not safetensors":
+        weights.write_bytes(b"PK\x03\x04 a zip of something")
+    return folder / "bad"
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("truncated", "model.safetensors is not a whole safetensors file"),
+        ("not safetensors", "model.safetensors is not a whole safetensors file"),
+        ("no weights", "has no weights"),
+        ("no config", "is not a checkpoint"),
+        ("no tokenizer", "has no tokenizer"),
+    ],
+)
+def test_a_damaged_checkpoint_stops_the_start_in_one_sentence(refused, tmp_path, how, sentence):
+    folder = damaged(tmp_path, how)
+
+    assert sentence in refused("serve", "--port", "0", "--model", f"@me/mine={folder}")

@@ -84,6 +84,11 @@ def _run(settings: "Settings") -> None:
     log = structlog.get_logger("sirocco")
     stores = open_stores(settings.home, settings.resolved_database_url)
     app = create_app(settings, stores)
+    if settings.models:
+        from sirocco.engine.loading import check_loadable  # noqa: PLC0415 - torch is slow
+
+        for folder in settings.models.values():
+            check_loadable(folder)
     listening = _listen(settings.host, settings.port)
     log.debug("settings", **settings.shown())
     if advice := stores.database.advice():

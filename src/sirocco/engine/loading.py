@@ -10,9 +10,9 @@ from sirocco.engine.engine import Engine
 from sirocco.errors import BackendUnavailable, CheckpointError, ConfigError
 from sirocco.model.config import ModelConfig
 from sirocco.model.linear import FORMATS, WeightFormat
-from sirocco.model.weights import bits_of_checkpoint, load_model
+from sirocco.model.weights import bits_of_checkpoint, check_checkpoint, load_model
 from sirocco.native import is_built
-from sirocco.tokenizer import load_tokenizer
+from sirocco.tokenizer import Tokenizer, load_tokenizer
 
 WEIGHTS = ("auto", *FORMATS)
 
@@ -36,19 +36,33 @@ def load_engine(
     Raises: CheckpointError; BackendUnavailable; ConfigError.
     """
     shape = ModelConfig.from_folder(folder)
+    tokenizer = _load_tokenizer(folder, shape)
     place = choose_device(device)
     stored_bits = bits_of_checkpoint(folder)
     if weights == "auto" and stored_bits is not None:
         weights = f"q{stored_bits}"
     form = choose_weights(weights, shape, place)
+    model = load_model(folder, device=place, weights=form, on_progress=on_progress)
+    return Engine(model, tokenizer, config)
+
+
+def check_loadable(folder: Path) -> None:
+    """Refuse a folder that `load_engine` would refuse, without reading its weights.
+
+    Raises: CheckpointError in one sentence.
+    """
+    check_checkpoint(folder)
+    _load_tokenizer(folder, ModelConfig.from_folder(folder))
+
+
+def _load_tokenizer(folder: Path, shape: ModelConfig) -> Tokenizer:
     tokenizer = load_tokenizer(folder)
     if tokenizer.vocab_size > shape.vocab_size:
         raise CheckpointError(
             f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, "
             f"but the model's vocabulary has {shape.vocab_size}"
         )
-    model = load_model(folder, device=place, weights=form, on_progress=on_progress)
-    return Engine(model, tokenizer, config)
+    return tokenizer
 
 
 def choose_device(name: str) -> torch.device:

@@ -114,26 +114,20 @@ def load_model(
 
     Raises: CheckpointError in one sentence; faults of single tensors are all named.
     """
-    config = ModelConfig.from_folder(folder)
-    stored_bits = bits_of_checkpoint(folder)
-    if stored_bits is not None and stored_bits != weights.bits:
-        raise ConfigError(
-            f"weights must be q{stored_bits}, as {folder} has them, not {weights.name}"
-        )
-    layout = HF_LAYOUT if (folder / "config.json").exists() else MISTRAL_LAYOUT
-    with torch.device("meta"):
-        model = Transformer(config)
     with ExitStack() as files:
-        tensors = _open_tensors(folder, files)
+        model, layout, tensors = _opened(folder, files)
+        stored_bits = bits_of_checkpoint(folder)
+        if stored_bits is not None and stored_bits != weights.bits:
+            raise ConfigError(
+                f"weights must be q{stored_bits}, as {folder} has them, not {weights.name}"
+            )
         names = [name for name, _ in model.named_parameters()]
-        _check(tensors, _wanted(model, names, layout, stored_bits),
-               layout=layout, config=config, folder=folder)  # fmt: skip
         for done, name in enumerate(names, start=1):
             stored_name = layout.name_of(name)
             if stored_name in tensors:
                 tensor = tensors[stored_name].read()
                 if layout.interleaved:
-                    tensor = _half_split(name, tensor, config)
+                    tensor = _half_split(name, tensor, model.config)
                 place(model, name, tensor.to(device), weights)
             else:
                 n_rows = model.get_parameter(name).shape[0]
@@ -142,6 +136,28 @@ def load_model(
             if on_progress is not None:
                 on_progress(done, len(names))
     return model.eval()
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Look at a checkpoint's config and at the headers of its files; no weights are read.
+
+    Raises: CheckpointError in one sentence; faults of single tensors are all named.
+    """
+    with ExitStack() as files:
+        _opened(folder, files)
+
+
+def _opened(folder: Path, files: ExitStack) -> tuple[Transformer, Layout, dict[str, "_Stored"]]:
+    """Give a network without weights, and the tensors of a checkpoint that belong into it."""
+    config = ModelConfig.from_folder(folder)
+    layout = HF_LAYOUT if (folder / "config.json").exists() else MISTRAL_LAYOUT
+    with torch.device("meta"):
+        model = Transformer(config)
+    tensors = _open_tensors(folder, files)
+    names = [name for name, _ in model.named_parameters()]
+    wanted = _wanted(model, names, layout, bits_of_checkpoint(folder))
+    _check(tensors, wanted, layout=layout, config=config, folder=folder)
+    return model, layout, tensors
 
 
 def bits_of_checkpoint(folder: Path) -> int | None:
