@@ -1,6 +1,8 @@
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -41,6 +43,20 @@ void quantize(Array<const float, 2> weights, int bits, Array<std::uint8_t, 3> ti
     });
 }
 
+// Copy bytes of a mapped file into large pages, and let go of the file's.
+void settle(Array<const std::uint8_t, 1> mapped, Array<std::uint8_t, 1> out) {
+    constexpr std::size_t kPiece = std::size_t(1) << 22;
+    const std::size_t n_bytes = mapped.shape(0);
+    if (out.shape(0) != n_bytes) throw std::invalid_argument("settle wants room for all bytes");
+    nb::gil_scoped_release without_gil;
+    prefer_huge_pages(out.data(), n_bytes);
+    parallel_for((n_bytes + kPiece - 1) / kPiece, [&](std::size_t piece) {
+        const std::size_t first = piece * kPiece, n = std::min(kPiece, n_bytes - first);
+        std::memcpy(out.data() + first, mapped.data() + first, n);
+    });
+    forget_mapped_pages(mapped.data(), n_bytes);
+}
+
 void dequantize_rows(const Matrix& matrix, Array<const std::int64_t, 1> rows,
                      Array<float, 2> out) {
     const QuantizedMatrix& w = matrix.w;
@@ -79,6 +95,7 @@ void linear(Address x, std::size_t n_rows, std::size_t n_columns,
 void bind_linear(nb::module_& m) {
     m.def("quantize", &quantize, nb::arg("weights").noconvert(), nb::arg("bits"),
           nb::arg("tiles").noconvert(), nb::arg("scales").noconvert());
+    m.def("settle", &settle, nb::arg("mapped").noconvert(), nb::arg("out").noconvert());
     nb::class_<Matrix>(m, "Matrix")
         .def_prop_ro("n_rows", [](const Matrix& matrix) { return matrix.w.n_rows; })
         .def_prop_ro("n_columns", [](const Matrix& matrix) { return matrix.w.n_columns; });

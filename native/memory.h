@@ -26,4 +26,17 @@ inline void prefer_huge_pages(void* begin, std::size_t n_bytes) {
 #endif
 }
 
+// Let go of the pages under a mapped file that was read: they come back if they are read again.
+inline void forget_mapped_pages(const void* begin, std::size_t n_bytes) {
+#if defined(__linux__)
+    constexpr std::uintptr_t kPage = 4096;
+    const std::uintptr_t first = (reinterpret_cast<std::uintptr_t>(begin) + kPage - 1) & ~(kPage - 1);
+    const std::uintptr_t last = (reinterpret_cast<std::uintptr_t>(begin) + n_bytes) & ~(kPage - 1);
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+#else
+    (void)begin;
+    (void)n_bytes;
+#endif
+}
+
 }  // namespace sirocco

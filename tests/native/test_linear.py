@@ -13,6 +13,7 @@ from sirocco.native.linear import (
     dequantize,
     linear,
     quantize,
+    settle,
     tile_shapes,
 )
 
@@ -223,3 +224,20 @@ def test_tiles_that_are_not_of_a_matrix_are_refused():
     ):
         with pytest.raises(ValueError, match="shape of a quantised matrix"):
             linear(torch.zeros(1, 64), [QuantizedMatrix(tiles, scales, n_rows)])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16])
+@pytest.mark.parametrize("n", [1, 4097, 5_000_000])
+def test_settled_weights_are_the_same_and_the_file_can_still_be_read(tmp_path, dtype, n):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    numbers = torch.arange(n).remainder(251).to(dtype)
+    save_file({"x": numbers}, tmp_path / "x.safetensors")
+    with safe_open(tmp_path / "x.safetensors", framework="pt") as file:
+        mapped = file.get_tensor("x")
+
+        settled = settle(mapped)
+
+        assert torch.equal(settled, numbers)
+        assert torch.equal(mapped, numbers)

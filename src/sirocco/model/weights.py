@@ -30,7 +30,7 @@ from sirocco.model.linear import (
 )
 from sirocco.model.rope import half_split_from_interleaved
 from sirocco.model.transformer import Transformer
-from sirocco.native.linear import GROUP, QuantizedMatrix
+from sirocco.native.linear import GROUP, QuantizedMatrix, settle
 
 _FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 _MOST_FAULTS_SHOWN = 20
@@ -131,7 +131,9 @@ def load_model(
                 place(model, name, tensor.to(device), weights)
             else:
                 n_rows = model.get_parameter(name).shape[0]
-                tiles, scales = (tensors[stored_name + part].read() for part in _QUANTIZED_PARTS)
+                tiles, scales = (
+                    settle(tensors[stored_name + part].read()) for part in _QUANTIZED_PARTS
+                )
                 place_quantized(model, name, QuantizedMatrix(tiles, scales, n_rows))
             if on_progress is not None:
                 on_progress(done, len(names))

@@ -75,6 +75,23 @@ def quantize(weight: Tensor, bits: int) -> QuantizedMatrix:
     return QuantizedMatrix(tiles, scales, n_rows)
 
 
+def settle(mapped: Tensor) -> Tensor:
+    """Copy a tensor of a mapped file, only read so far, into large pages of its own memory.
+
+    Weights are read end to end for every token, a tenth faster from large pages. The file's pages
+    are let go of, so that the process does not hold them twice.
+
+    Args:
+        mapped: contiguous, on the CPU; any dtype.
+
+    Returns: an equal tensor.
+    """
+    _check_built()
+    out = torch.empty_like(mapped)
+    native._kernels.settle(mapped.view(torch.uint8).flatten(), out.view(torch.uint8).flatten())
+    return out
+
+
 def dequantize(matrix: QuantizedMatrix, rows: Tensor | None = None) -> Tensor:
     """Give rows of the matrix as floats: [R, K] float32.
 
