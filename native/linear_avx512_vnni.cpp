@@ -8,7 +8,7 @@ namespace sirocco {
 namespace {
 
 // Rows of x that are computed together: each weight is unpacked once for all of them.
-constexpr std::size_t kTogether = 12;
+constexpr std::size_t kTogether = 8;
 
 struct Stripe {
     const std::uint8_t* tiles;
@@ -110,7 +110,6 @@ void compute_all(const Stripe& w, const QuantizedRows& x, std::size_t first, std
     std::size_t row = first;
     for (; row + kTogether <= last; row += kTogether)
         compute<bits, kTogether>(w, x, row, out, out_stride);
-    for (; row + 8 <= last; row += 8) compute<bits, 8>(w, x, row, out, out_stride);
     for (; row + 4 <= last; row += 4) compute<bits, 4>(w, x, row, out, out_stride);
     for (; row + 2 <= last; row += 2) compute<bits, 2>(w, x, row, out, out_stride);
     for (; row < last; ++row) compute<bits, 1>(w, x, row, out, out_stride);

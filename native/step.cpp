@@ -10,7 +10,7 @@ namespace sirocco {
 namespace {
 
 // Rows of x that pass through a stripe's weights before the next stripe: they stay in a cache.
-constexpr std::size_t kRowsAtATime = 60;
+constexpr std::size_t kRowsAtATime = 64;
 // Stripes that one piece of work holds at most, and pieces that each thread gets at least.
 constexpr std::size_t kStripesAPiece = 8, kPiecesAThread = 6;
 
