@@ -45,6 +45,7 @@ worth 2.5 × to the peer where there is AMX."""
 
 FULL, SHORT, N_PREFILL = 2048, 128, 512
 DECODE_ROWS = ((1, SHORT), (1, FULL), (4, SHORT), (8, SHORT), (16, SHORT))
+PREFILL_NAME = f"prefill, {N_PREFILL} tokens"
 N_WARM = 2
 N_STARTS = 3
 QUIET = 0.05  # of all processors' time, used by others
@@ -144,6 +145,7 @@ def parse_options() -> argparse.Namespace:
     add("--formats", nargs="+", default=["q4", "q8"], choices=["q4", "q8"])
     add("--rounds", dest="runs", type=int, default=argparse.SUPPRESS, help="the same as --runs")
     add("--tokens", type=int, default=24, help="tokens per sequence in a turn of decode")
+    add("--rows", nargs="+", default=[""], help="only those whose name holds one of these texts")
     add("--quick", action="store_true", help="2 rounds of 8 tokens")
     add("--threads", type=int, default=2, help="of either engine")
     add("--patience", type=float, default=5, help="seconds to wait for quiet before a turn")
@@ -214,8 +216,10 @@ class Pair:
             *([Variant("sirocco", ours)] if ours else []),
         ]
         for n_sequences, context in DECODE_ROWS:
-            self._note(self._decode_row(variants, n_sequences, context))
-        self._note(self._prefill_row(variants))
+            if self._wants(decode_name(n_sequences, context)):
+                self._note(self._decode_row(variants, n_sequences, context))
+        if self._wants(PREFILL_NAME):
+            self._note(self._prefill_row(variants))
         for child in (peer, ours):
             if child:
                 child.end()
@@ -328,22 +332,21 @@ class Pair:
         for variant in variants:
             variant.close()
         bound = self.work.decode_bound(self.machine, n_sequences, first + n_all // 4)
-        many = f", {n_sequences} at once" if n_sequences > 1 else ""
         about = {
-            "row": f"decode{many}, context {context}", "n_sequences": n_sequences,
+            "row": decode_name(n_sequences, context), "n_sequences": n_sequences,
             "from_context": first + N_WARM,
         }  # fmt: skip
         return {**about, **compared(samples, bound)}
 
     def _prefill_row(self, variants: list[Variant]) -> dict[str, object]:
-        progress(f"prefill, {N_PREFILL} tokens")
+        progress(PREFILL_NAME)
         for variant in variants:
             variant.open(1, N_PREFILL, N_PREFILL + 8)
         samples = self._rounds(variants, "read_again", N_PREFILL)
         for variant in variants:
             variant.close()
         bound = self.work.prefill_bound(self.machine, N_PREFILL)
-        return {"row": f"prefill, {N_PREFILL} tokens", **compared(samples, bound)}
+        return {"row": PREFILL_NAME, **compared(samples, bound)}
 
     def _rounds(self, variants: list[Variant], what: str, n_tokens: int) -> dict[str, Samples]:
         """Let the variants take turns, every other round in reverse."""
@@ -356,6 +359,9 @@ class Pair:
                 samples[name].add(ask, self.options.patience)
         self.machine.measure_reading()
         return samples
+
+    def _wants(self, row_name: str) -> bool:
+        return any(part in row_name for part in self.options.rows)
 
     def _note(self, row: dict[str, object]) -> None:
         self.rows.append(row)
@@ -399,6 +405,12 @@ def first_tokens(child: Child, room: dict[str, Any]) -> tuple[float, Memory]:
 def least(a: Memory, b: Memory) -> Memory:
     """Take the smaller peak of each phase."""
     return {when: min(a[when], b[when]) for when in a}
+
+
+def decode_name(n_sequences: int, context: int) -> str:
+    """Name a row of decode."""
+    many = f", {n_sequences} at once" if n_sequences > 1 else ""
+    return f"decode{many}, context {context}"
 
 
 def compared(samples: dict[str, Samples], bound: float) -> dict[str, object]:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
 
 from sirocco import __version__
 from sirocco.api import health, run
@@ -20,6 +21,9 @@ from sirocco.settings import Settings
 from sirocco.store.stores import Stores, open_stores
 
 API_PREFIX = "/client/v4"
+
+_DESCRIPTION = """Your own Workers AI. Authorise with the API token that `sirocco serve` printed \
+at its first start, or that `sirocco tokens create` prints."""
 
 
 def create_app(settings: Settings, stores: Stores | None = None) -> FastAPI:
@@ -46,7 +50,11 @@ def create_app(settings: Settings, stores: Stores | None = None) -> FastAPI:
             usage.close()
             stores.database.close()
 
-    app = FastAPI(title="Sirocco", version=__version__, lifespan=lifespan, redirect_slashes=False)
+    # The pages under /docs come with their scripts: a machine without a network shows them, too.
+    app = FastAPIOffline(
+        redoc_url=None, title="Sirocco", version=__version__, lifespan=lifespan,
+        redirect_slashes=False, description=_DESCRIPTION,
+    )  # fmt: skip
     app.state.settings = settings
     app.state.access = Access(stores.api_tokens)
     app.include_router(run.router, prefix=API_PREFIX, tags=["Workers AI"])

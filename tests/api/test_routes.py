@@ -1,6 +1,7 @@
 """What is there besides the models, and what is not."""
 
 import functools
+import re
 
 import httpx
 import pytest
@@ -59,6 +60,14 @@ def test_the_api_describes_itself(server):
     schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"prompt", "messages", "stream", "temperature"} <= set(schema["properties"])
     assert get(f"{server.url}/").headers["location"] == "/docs"
+
+
+def test_the_pages_of_the_api_need_no_network(server):
+    page = get(f"{server.url}/docs").text
+
+    links = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert links
+    assert all(get(server.url + link).status_code == 200 for link in links)
 
 
 def test_a_fault_of_ours_tells_nothing_and_the_server_goes_on(server, monkeypatch):

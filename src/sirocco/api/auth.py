@@ -4,6 +4,7 @@ import re
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 
 from sirocco.api.errors import RoutingError
 from sirocco.errors import MalformedCredentials, MissingCredentials
@@ -11,8 +12,15 @@ from sirocco.service.access import Access, Caller
 
 _ACCOUNT_ID = re.compile(r"\A[0-9a-f]{32}\Z")
 
+_SCHEME = HTTPBearer(auto_error=False, description="An API token of the account.")
+"""For the API's description alone: what is wrong with a header is told in our own words."""
 
-async def caller(request: Request, account_id: str) -> Caller:
+
+async def caller(
+    request: Request,
+    account_id: str,
+    _described: Annotated[object, Depends(_SCHEME)],
+) -> Caller:
     """Recognise who calls for this account; a dependency of every route of an account.
 
     Raises: AuthError; RoutingError if the account id cannot be one.
