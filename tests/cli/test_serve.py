@@ -1,5 +1,6 @@
 """What stops `sirocco serve` before it serves: one sentence, whatever is wrong."""
 
+import asyncio
 import errno
 import json
 import os
@@ -140,3 +141,25 @@ def test_a_damaged_checkpoint_stops_the_start_in_one_sentence(refused, tmp_path,
     folder = damaged(tmp_path, how)
 
     assert sentence in refused("serve", "--port", "0", "--model", f"@me/mine={folder}")
+
+
+def test_no_write_waits_for_an_acknowledgement():
+    """Nagle's delay would hold each event of a stream back by up to 40 ms."""
+
+    async def nodelay_of_a_connection():
+        taken = asyncio.get_running_loop().create_future()
+
+        async def take(_reader, writer):
+            taken.set_result(writer.get_extra_info("socket").getsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NODELAY))  # fmt: skip
+            writer.close()
+
+        listening = _listen("127.0.0.1", 0)
+        async with await asyncio.start_server(take, sock=listening):
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            nodelay = await taken
+            writer.close()
+            await writer.wait_closed()
+        return nodelay
+
+    assert asyncio.run(nodelay_of_a_connection())

@@ -116,10 +116,19 @@ def _folders(models: list[str] | None) -> dict[str, Path] | None:
 def _listen(host: str, port: int) -> socket.socket:
     """Open the socket before anything is started. Raises: ConfigError if it is not to be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = None
     try:
         # A name that DNS cannot write fails here, where there is no socket yet to be left open.
         socket.getaddrinfo(host or None, port, family)
-        return socket.create_server((host, port), family=family, backlog=2048)
+        # asyncio switches Nagle's delay off only where the protocol is named: without it each
+        # small write, an event of a stream say, could wait 40 ms for an acknowledgement.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(2048)
     except (OSError, ValueError) as error:
+        if listening is not None:
+            listening.close()
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"cannot listen on {host}, port {port}: {reason}") from error
+    return listening
