@@ -60,29 +60,30 @@ def encode_raw_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
 
 def _mistral_instruct(messages: Sequence[Message]) -> Iterator[Part]:
     """`<s>[INST] system user [/INST] answer</s>[INST] user [/INST]`."""
-    yield BOS
-    text = ""
-    for previous, message in _with_previous(messages):
-        if message.role == "system":
-            text += f"[INST] {message.content} "
-        elif message.role == "user":
-            text += f"{'' if previous == 'system' else '[INST] '}{message.content} [/INST]"
-        else:
-            yield f"{text} {message.content}"
-            yield from () if message is messages[-1] else (EOS,)
-            text = ""
-    yield text + ("[/INST]" if messages[-1].role == "system" else "")
+    return _bracketed(messages, system=("", " "), bos_each_turn=False)
 
 
 def _llama2(messages: Sequence[Message]) -> Iterator[Part]:
     """`<s>[INST] <<SYS>>…<</SYS>> user [/INST] answer</s><s>[INST] user [/INST]`."""
+    return _bracketed(messages, system=("<<SYS>>\n", "\n<</SYS>>\n\n"), bos_each_turn=True)
+
+
+def _bracketed(
+    messages: Sequence[Message], *, system: tuple[str, str], bos_each_turn: bool
+) -> Iterator[Part]:
+    """Write instructions between brackets that are text.
+
+    Args:
+        system: what stands before and after a system message.
+        bos_each_turn: BOS begins every turn of the user, not the conversation alone.
+    """
     yield BOS
     text = ""
     for previous, message in _with_previous(messages):
         if message.role == "system":
-            text += f"[INST] <<SYS>>\n{message.content}\n<</SYS>>\n\n"
+            text += f"[INST] {system[0]}{message.content}{system[1]}"
         elif message.role == "user":
-            if previous in ("user", "assistant"):
+            if bos_each_turn and previous in ("user", "assistant"):
                 yield text
                 yield BOS
                 text = ""
