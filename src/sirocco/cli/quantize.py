@@ -1,4 +1,4 @@
-"""`sirocco quantize`: a checkpoint in 4 or 8 bits, that starts as fast as it is mapped."""
+"""`sirocco quantize`: a checkpoint in 4 or 8 bits, that starts without any arithmetic."""
 
 import json
 import shutil
