@@ -14,6 +14,7 @@ from _child import answer, timed
 
 from sirocco import LLM, SamplingParams, native
 from sirocco.engine.engine import Engine
+from sirocco.engine.request import Request
 from sirocco.model.weights import save_quantized
 
 
@@ -61,7 +62,7 @@ class Ours:
             max_tokens=self.llm.engine.limit_tokens - context, temperature=0, ignore_eos=True
         )
         for request_id, prompt in zip(ids, prompts, strict=True):
-            self.llm.engine.add(request_id, prompt, sampling)
+            self.llm.engine.add(Request(request_id, prompt, sampling))
         return timed(self._until_all_write)
 
     def advance(self, name: str, n_tokens: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ SiroccoError
 │   └── OutOfCapacity
 ├── Interrupted             the answer ended before it was whole
 │   ├── Aborted
+│   ├── TimedOut            it took longer than its time limit
 │   ├── EngineFault         the engine failed while it made this answer
 │   └── ModelFault          the model's numbers for this answer are of no use
 └── SetupError              this installation cannot do it
@@ -110,6 +111,10 @@ class Interrupted(SiroccoError):
 
 class Aborted(Interrupted):
     """The caller left, or the engine is being stopped, before the answer was whole."""
+
+
+class TimedOut(Interrupted):
+    """The answer took longer than its time limit."""
 
 
 class EngineFault(Interrupted):

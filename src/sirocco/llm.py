@@ -13,6 +13,7 @@ from sirocco.catalog.template import template_of
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.engine import Engine, Piece
 from sirocco.engine.loading import choose_device, choose_weights, load_engine
+from sirocco.engine.request import Request
 from sirocco.engine.scoring import score
 from sirocco.errors import (
     BackendUnavailable,
@@ -163,9 +164,9 @@ class LLM:
         requests = [self._encode(prompt) for prompt in _as_list(prompts)]
         samplings = _one_each(sampling, len(requests))
         for token_ids, params in zip(requests, samplings, strict=True):
-            self.engine.check(token_ids, params)
-        todo = deque(zip(self._new_ids(len(requests)), requests, samplings, strict=True))
-        outputs = {request_id: Output(len(token_ids)) for request_id, token_ids, _ in todo}
+            self.engine.limits.check(token_ids, params)
+        todo = deque(map(Request, self._new_ids(len(requests)), requests, samplings))
+        outputs = {request.request_id: Output(len(request.prompt_token_ids)) for request in todo}
         try:
             while todo or self.engine.has_work:
                 self._feed(todo)
@@ -181,7 +182,7 @@ class LLM:
         Raises: InvalidInput, PromptTooLong, ModelFault.
         """
         (request_id,) = self._new_ids(1)
-        self.engine.add(request_id, self._encode(prompt), sampling or SamplingParams())
+        self.engine.add(Request(request_id, self._encode(prompt), sampling or SamplingParams()))
         try:
             while self.engine.has_work:
                 for piece in self.engine.step():
@@ -219,11 +220,11 @@ class LLM:
     def _new_ids(self, n: int) -> list[str]:
         return [f"llm-{next(self._numbers)}" for _ in range(n)]
 
-    def _feed(self, todo: deque[tuple[str, list[int], SamplingParams]]) -> None:
+    def _feed(self, todo: deque[Request]) -> None:
         """Hand over as many requests as may wait."""
         with suppress(OutOfCapacity):
             while todo:
-                self.engine.add(*todo[0])
+                self.engine.add(todo[0])
                 todo.popleft()
 
     def _abandon(self, request_ids: Sequence[str] | dict[str, Output]) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sirocco.engine.async_engine import AsyncEngine
+from sirocco.engine.request import Request
 from sirocco.errors import Aborted, EngineFault, ModelFault, OutOfCapacity, PromptTooLong
 from sirocco.types import FinishReason, SamplingParams
 
@@ -44,7 +45,7 @@ def test_answers_equal_those_of_the_bare_engine(make_engine, run_all):
     prompts = {name: [ord(name), 50, 60] for name in "abc"}
     engine = make_engine()
     for name, prompt in prompts.items():
-        engine.add(name, prompt, GREEDY)
+        engine.add(Request(name, prompt, GREEDY))
     expected = run_all(engine)
 
     async def scenario():
@@ -172,10 +173,10 @@ def test_a_request_that_breaks_the_engine_ends_alone(make_engine):
         engine = make_engine()
         add = engine.add
 
-        def fail_for_seven(request_id, token_ids, sampling):
-            if token_ids == [7]:
+        def fail_for_seven(request):
+            if request.prompt_token_ids == [7]:
                 raise ValueError("unforeseen")
-            add(request_id, token_ids, sampling)
+            add(request)
 
         engine.add = fail_for_seven
         async with running(engine) as live:

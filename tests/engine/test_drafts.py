@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.drafts import PromptLookup
 from sirocco.engine.engine import Engine
+from sirocco.engine.request import Request
 from sirocco.model.linear import FORMATS
 from sirocco.model.presets import preset, random_model
 from sirocco.tokenizer.byte import ByteTokenizer
@@ -71,7 +72,7 @@ def answers(n_guesses, requests, **limits):
     texts: dict[str, str] = {}
     n_steps = 0
     for name, (prompt, sampling) in requests.items():
-        engine.add(name, prompt, sampling)
+        engine.add(Request(name, prompt, sampling))
     while engine.has_work:
         for piece in engine.step():
             token_ids.setdefault(piece.request_id, []).extend(piece.token_ids)

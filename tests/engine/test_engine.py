@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sirocco.engine.request import Request
 from sirocco.engine.scoring import score
 from sirocco.errors import InvalidInput, OutOfCapacity, PromptTooLong
 from sirocco.types import FinishReason, SamplingParams
@@ -46,7 +47,9 @@ def test_greedy_over_three_windows_equals_transformers(
     """The window is 16: prompt and answer pass it three times and more."""
     engine = make_engine(max_step_tokens=64)
     prompt = prompt_of(n_prompt_tokens)
-    engine.add("a", prompt, SamplingParams(temperature=0.0, max_tokens=60, ignore_eos=True))
+    engine.add(
+        Request("a", prompt, SamplingParams(temperature=0.0, max_tokens=60, ignore_eos=True))
+    )
 
     ours = run_all(engine)["a"]
 
@@ -72,12 +75,12 @@ def test_an_answer_does_not_depend_on_mates_chunks_blocks_or_preemption(
     alone: dict[str, list[int]] = {}
     for name, prompt in prompts.items():
         engine = make_engine()
-        engine.add(name, prompt, GREEDY)
+        engine.add(Request(name, prompt, GREEDY))
         alone |= run_all(engine)
 
     engine = make_engine(**({"max_running": 8} | limits))
     for name, prompt in prompts.items():
-        engine.add(name, prompt, GREEDY)
+        engine.add(Request(name, prompt, GREEDY))
 
     assert run_all(engine) == alone
 
@@ -85,12 +88,12 @@ def test_an_answer_does_not_depend_on_mates_chunks_blocks_or_preemption(
 def test_a_seeded_answer_is_the_same_alone_and_in_company(make_engine, run_all):
     sampling = SamplingParams(temperature=1.2, top_p=0.9, seed=11, max_tokens=20, ignore_eos=True)
     engine = make_engine()
-    engine.add("a", prompt_of(9), sampling)
+    engine.add(Request("a", prompt_of(9), sampling))
     alone = run_all(engine)["a"]
 
     engine = make_engine(max_step_tokens=9, max_running=4)
-    engine.add("other", prompt_of(30, seed=5), GREEDY)
-    engine.add("a", prompt_of(9), sampling)
+    engine.add(Request("other", prompt_of(30, seed=5), GREEDY))
+    engine.add(Request("a", prompt_of(9), sampling))
 
     assert run_all(engine)["a"] == alone
 
@@ -98,7 +101,7 @@ def test_a_seeded_answer_is_the_same_alone_and_in_company(make_engine, run_all):
 def test_three_callers_gain_a_token_in_every_step(make_engine):
     engine = make_engine()
     for name in "abc":
-        engine.add(name, prompt_of(4), GREEDY)
+        engine.add(Request(name, prompt_of(4), GREEDY))
 
     for _ in range(5):
         assert sorted(piece.request_id for piece in engine.step()) == ["a", "b", "c"]
@@ -106,7 +109,9 @@ def test_three_callers_gain_a_token_in_every_step(make_engine):
 
 def test_an_answer_of_max_tokens_ends_with_length(make_engine, run_all):
     engine = make_engine()
-    engine.add("a", prompt_of(4), SamplingParams(temperature=0.0, max_tokens=3, ignore_eos=True))
+    engine.add(
+        Request("a", prompt_of(4), SamplingParams(temperature=0.0, max_tokens=3, ignore_eos=True))
+    )
 
     pieces = [piece for _ in range(3) for piece in engine.step()]
 
@@ -116,14 +121,16 @@ def test_an_answer_of_max_tokens_ends_with_length(make_engine, run_all):
 
 def test_max_tokens_is_cut_to_what_fits_beside_the_prompt(make_engine, run_all):
     engine = make_engine(max_seq_len=20)
-    engine.add("a", prompt_of(15), SamplingParams(temperature=0.0, max_tokens=99, ignore_eos=True))
+    engine.add(
+        Request("a", prompt_of(15), SamplingParams(temperature=0.0, max_tokens=99, ignore_eos=True))
+    )
 
     assert len(run_all(engine)["a"]) == 5
 
 
 def test_the_end_token_ends_an_answer_and_is_no_text(make_engine):
     engine = make_engine()
-    engine.add("a", prompt_of(4), SamplingParams(temperature=0.0, logit_bias={2: 100.0}))
+    engine.add(Request("a", prompt_of(4), SamplingParams(temperature=0.0, logit_bias={2: 100.0})))
 
     (piece,) = engine.step()
 
@@ -134,7 +141,7 @@ def test_a_stop_string_ends_an_answer_before_itself(make_engine):
     engine = make_engine()
     letter = engine.tokenizer.encode("x")[0]
     sampling = SamplingParams(temperature=0.0, logit_bias={letter: 100.0}, stop=("xxx",))
-    engine.add("a", prompt_of(4), sampling)
+    engine.add(Request("a", prompt_of(4), sampling))
 
     pieces = [piece for _ in range(3) for piece in engine.step()]
 
@@ -146,8 +153,8 @@ def test_a_stop_string_ends_an_answer_before_itself(make_engine):
 
 def test_an_abort_frees_the_blocks_before_the_next_step(make_engine):
     engine = make_engine()
-    engine.add("a", prompt_of(30), GREEDY)
-    engine.add("b", prompt_of(30), GREEDY)
+    engine.add(Request("a", prompt_of(30), GREEDY))
+    engine.add(Request("b", prompt_of(30), GREEDY))
     engine.step()
     held = 64 - engine.scheduler.blocks.n_free
 
@@ -166,8 +173,8 @@ def test_logits_that_are_not_numbers_end_one_answer_alone(make_engine, run_all):
     with torch.no_grad():
         engine.model.embedding.weight[5] = torch.nan
     healthy = prompt_of(4)
-    engine.add("bad", [7, 5, 9], GREEDY)
-    engine.add("good", healthy, GREEDY)
+    engine.add(Request("bad", [7, 5, 9], GREEDY))
+    engine.add(Request("good", healthy, GREEDY))
 
     pieces = {piece.request_id: piece for piece in engine.step()}
 
@@ -178,13 +185,13 @@ def test_logits_that_are_not_numbers_end_one_answer_alone(make_engine, run_all):
 
 def test_blocks_that_held_nan_do_not_touch_who_holds_them_next(make_engine, run_all):
     engine = make_engine(n_blocks=8)
-    engine.add("a", prompt_of(9), GREEDY)
+    engine.add(Request("a", prompt_of(9), GREEDY))
     expected = run_all(engine)["a"]
 
     poisoned = make_engine(n_blocks=8)
     for tensor in (*poisoned.runner.backend._cache.k, *poisoned.runner.backend._cache.v):
         tensor.fill_(torch.nan)
-    poisoned.add("a", prompt_of(9), GREEDY)
+    poisoned.add(Request("a", prompt_of(9), GREEDY))
 
     assert run_all(poisoned)["a"] == expected
 
@@ -203,7 +210,7 @@ def test_what_the_model_cannot_use_is_refused_by_name(make_engine, prompt, sampl
     engine = make_engine()
 
     with pytest.raises(InvalidInput, match=named):
-        engine.add("a", prompt, SamplingParams(**sampling))
+        engine.add(Request("a", prompt, SamplingParams(**sampling)))
     assert not engine.has_work
 
 
@@ -211,24 +218,24 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_the_limit(make_engine):
     engine = make_engine(max_seq_len=20)
 
     with pytest.raises(PromptTooLong, match=r"\(20\)"):
-        engine.add("a", prompt_of(20), GREEDY)
+        engine.add(Request("a", prompt_of(20), GREEDY))
 
 
 def test_a_full_waiting_queue_refuses_and_keeps_the_others(make_engine, run_all):
     engine = make_engine(max_waiting=2)
-    engine.add("a", prompt_of(3), GREEDY)
-    engine.add("b", prompt_of(3), GREEDY)
+    engine.add(Request("a", prompt_of(3), GREEDY))
+    engine.add(Request("b", prompt_of(3), GREEDY))
 
     with pytest.raises(OutOfCapacity):
-        engine.add("c", prompt_of(3), GREEDY)
+        engine.add(Request("c", prompt_of(3), GREEDY))
     assert set(run_all(engine)) == {"a", "b"}
 
 
 def test_generating_and_scoring_agree_on_log_probabilities(make_engine):
     engine = make_engine(max_step_tokens=7, max_running=4)
     prompt = prompt_of(11)
-    engine.add("a", prompt, SamplingParams(temperature=0.0, max_tokens=40, logprobs=0,
-                                           ignore_eos=True))  # fmt: skip
+    engine.add(Request("a", prompt, SamplingParams(temperature=0.0, max_tokens=40, logprobs=0,
+                                           ignore_eos=True)))  # fmt: skip
     pieces = []
     while engine.has_work:
         pieces += engine.step()
@@ -251,7 +258,7 @@ def test_whatever_is_asked_and_aborted_all_blocks_come_back(make_engine_once, re
     engine = make_engine_once
     for index, (n_prompt, n_output, is_aborted) in enumerate(requests):
         sampling = SamplingParams(max_tokens=n_output, seed=index)
-        engine.add(str(index), prompt_of(n_prompt, seed=index), sampling)
+        engine.add(Request(str(index), prompt_of(n_prompt, seed=index), sampling))
         engine.step()
         if is_aborted:
             engine.abort(str(index))

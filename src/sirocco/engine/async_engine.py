@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from sirocco.engine.engine import Engine, Piece
+from sirocco.engine.request import Request
 from sirocco.errors import Aborted, EngineFault, OutOfCapacity, SiroccoError
 from sirocco.types import FinishReason, SamplingParams
 
@@ -146,7 +147,7 @@ class AsyncEngine:
         """
         if self._is_closing:
             raise Aborted("the engine is being stopped")
-        self.engine.check(prompt_token_ids, sampling)
+        self.engine.limits.check(prompt_token_ids, sampling)
         if self.engine.scheduler.is_full:  # a glance from outside; the thread checks again
             raise OutOfCapacity("Capacity temporarily exceeded, please try again.")
         request_id = request_id or str(uuid.uuid4())
@@ -161,7 +162,7 @@ class AsyncEngine:
 
     def _add(self, request_id: str, token_ids: list[int], sampling: SamplingParams) -> None:
         try:
-            self.engine.add(request_id, token_ids, sampling)
+            self.engine.add(Request(request_id, token_ids, sampling))
         except SiroccoError as error:
             self._send([_broken_off(request_id, error)])
         except Exception:

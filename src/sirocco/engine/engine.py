@@ -8,15 +8,16 @@ from itertools import islice
 from sirocco.engine import sampler
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.output import OutputText
+from sirocco.engine.request import EngineLimits, Request
 from sirocco.engine.runner import ModelRunner
 from sirocco.engine.sampler import Choice, Row
 from sirocco.engine.scheduler import Chunk, Scheduler
 from sirocco.engine.sequence import Sequence
-from sirocco.errors import InvalidInput, ModelFault, PromptTooLong, SiroccoError
+from sirocco.errors import ModelFault, SiroccoError
 from sirocco.kvcache.block_manager import BlockManager
 from sirocco.model.transformer import Transformer
 from sirocco.tokenizer.base import Tokenizer
-from sirocco.types import FinishReason, SamplingParams, TokenLogprob
+from sirocco.types import FinishReason, TokenLogprob
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,10 @@ class Piece:
     """What one step added to one answer.
 
     Attributes:
+        index: which of the request's n answers.
         text: whole characters; may be empty while a character or a stop string is undecided.
         token_ids: the output tokens of this step; the one that ended the answer is among them.
+        n_cached_tokens: prompt tokens whose keys and values were there already.
         finish_reason: set in the last piece.
         error: why the answer broke off, if it did; the finish reason is then ABORT.
     """
@@ -34,6 +37,8 @@ class Piece:
     text: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    index: int = 0
+    n_cached_tokens: int = 0
     finish_reason: FinishReason | None = None
     error: SiroccoError | None = None
 
@@ -69,6 +74,9 @@ class Engine:
             # is the same with and without guesses, to the last bit.
             n_guesses=config.n_guesses if model.rounds_weights else 0,
         )
+        self.limits = EngineLimits(
+            vocab_size=model.config.vocab_size, limit_tokens=self.limit_tokens, max_n=1
+        )
         self._answers: dict[str, _Answer] = {}
 
     @property
@@ -81,36 +89,18 @@ class Engine:
         """Prompt plus output tokens that one request may have."""
         return self.scheduler.limit_tokens
 
-    def check(self, prompt_token_ids: Run[int], sampling: SamplingParams) -> None:
-        """Refuse what could never be answered; safe to call from any thread.
-
-        Raises: PromptTooLong if no output token would fit; InvalidInput.
-        """
-        vocab_size = self.model.config.vocab_size
-        if not prompt_token_ids:
-            raise InvalidInput("'/prompt' must have at least 1 token, got 0")
-        if len(prompt_token_ids) >= self.limit_tokens:
-            raise PromptTooLong(len(prompt_token_ids), sampling.max_tokens, self.limit_tokens)
-        if not 0 <= min(prompt_token_ids) <= max(prompt_token_ids) < vocab_size:
-            raise InvalidInput(f"token ids of '/prompt' must be in 0 … {vocab_size - 1}")
-        if any(not 0 <= token_id < vocab_size for token_id in sampling.logit_bias or ()):
-            raise InvalidInput(f"token ids of '/logit_bias' must be in 0 … {vocab_size - 1}")
-        if sampling.logprobs is not None and sampling.logprobs > vocab_size:
-            raise InvalidInput(f"'/logprobs' must be <= {vocab_size}, got {sampling.logprobs}")
-        if sampling.n != 1:
-            raise InvalidInput(f"'/n' must be <= 1, got {sampling.n}")
-
-    def add(self, request_id: str, prompt_token_ids: Run[int], sampling: SamplingParams) -> None:
+    def add(self, request: Request) -> None:
         """Let a request wait for its turn; its output is cut to what fits beside the prompt.
 
         Raises: PromptTooLong, InvalidInput; OutOfCapacity if too many wait; ValueError if the
             request id is in use.
         """
-        if request_id in self._answers:
-            raise ValueError(f"request id {request_id!r} is in use")
-        self.check(prompt_token_ids, sampling)
+        prompt_token_ids, sampling = request.prompt_token_ids, request.sampling
+        if request.request_id in self._answers:
+            raise ValueError(f"request id {request.request_id!r} is in use")
+        self.limits.check(prompt_token_ids, sampling)
         seq = Sequence(
-            request_id=request_id,
+            request_id=request.request_id,
             token_ids=list(prompt_token_ids),
             n_prompt_tokens=len(prompt_token_ids),
             sampling=sampling,
@@ -119,7 +109,7 @@ class Engine:
             end_token_ids=frozenset(() if sampling.ignore_eos else self._end_token_ids()),
         )
         self.scheduler.add(seq)
-        self._answers[request_id] = _Answer(
+        self._answers[request.request_id] = _Answer(
             seq, OutputText(self.tokenizer, prompt_token_ids, sampling.stop)
         )
 

@@ -24,6 +24,7 @@ from sirocco.errors import (
     PromptTooLong,
     RequestTooLarge,
     SiroccoError,
+    TimedOut,
     UnknownModel,
 )
 from sirocco.wire.envelope import JsonObject, gateway_failure, inference_failure
@@ -109,6 +110,7 @@ _ROWS: dict[type, _Row] = {
     JunkCredentials: _Row(400, 9106, _fixed("Authentication failed (status: 400)"), "gateway"),
     LimitError: _Row(429, 3040, _fixed("Capacity temporarily exceeded, please try again.")),
     Aborted: _Row(408, 3008),
+    TimedOut: _Row(408, 3007),
     # The public service uses 5012 where the model server itself failed. There the status
     # is 422, but here the request was right, so it is 500: clients may try again.
     ModelFault: _Row(500, 5012),
