@@ -1,11 +1,13 @@
 """The engine for a script, under the names that others rely on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import sirocco
 from sirocco import LLM, SamplingParams
-from sirocco.errors import BackendUnavailable, CheckpointError, ConfigError, InvalidInput
+from sirocco.errors import CheckpointError, ConfigError, InvalidInput
 from sirocco.types import FinishReason
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=8, ignore_eos=True)
@@ -42,13 +44,40 @@ def test_each_prompt_can_have_its_own_sampling(llm):
     assert (len(long.token_ids), len(short.token_ids)) == (8, 2)
 
 
-def test_more_prompts_than_may_wait_are_all_answered():
+def test_more_prompts_than_may_run_are_all_answered():
     llm = LLM.random("breeze", max_seq_len=64, kv_cache_bytes=1_000_000)
-    llm.engine.scheduler._max_waiting = 2
 
-    outputs = llm.generate(["x"] * 7, SamplingParams(max_tokens=3, ignore_eos=True))
+    outputs = llm.generate(["x"] * 70, SamplingParams(max_tokens=3, ignore_eos=True))
 
-    assert [len(output.token_ids) for output in outputs] == [3] * 7
+    assert [len(output.token_ids) for output in outputs] == [3] * 70
+
+
+def test_a_common_beginning_is_computed_once(llm):
+    _, second = llm.generate(["x" * 40 + end for end in "ab"], GREEDY)
+    (again,) = llm.generate("x" * 40 + "b", GREEDY)
+
+    assert again.token_ids == second.token_ids
+    assert again.n_cached_tokens == 32  # two full blocks of 16
+
+
+def test_without_a_prefix_cache_nothing_is_found():
+    llm = LLM.random("breeze", max_seq_len=64, kv_cache_bytes=1_000_000, prefix_cache=False)
+
+    outputs = [llm.generate("x" * 40, GREEDY)[0] for _ in range(2)]
+
+    assert [output.n_cached_tokens for output in outputs] == [0, 0]
+
+
+def test_several_answers_to_a_prompt_differ_and_the_first_is_that_of_one(llm):
+    sampling = SamplingParams(max_tokens=8, ignore_eos=True, seed=5)
+    (one,) = llm.generate("hello", sampling)
+
+    (several,) = llm.generate("hello", replace(sampling, n=3))
+
+    answers = [several, *several.others]
+    assert [len(answer.token_ids) for answer in answers] == [8, 8, 8]
+    assert len({tuple(answer.token_ids) for answer in answers}) == 3
+    assert several.token_ids == one.token_ids
 
 
 def test_streamed_pieces_join_to_the_whole_answer(llm):
@@ -103,7 +132,6 @@ def test_the_same_seed_gives_the_same_weights():
     [
         ({"weights": "float64"}, ConfigError, "weights"),
         ({"device": "tpu"}, ConfigError, "device"),
-        ({"prefix_cache": True}, BackendUnavailable, "prefix_cache"),
         ({"max_seq_len": 0}, ConfigError, "max_seq_len"),
         ({"max_seq_len": 10**9}, ConfigError, "max_seq_len"),
         ({"kv_cache_bytes": 10}, ConfigError, "kv_cache_bytes"),

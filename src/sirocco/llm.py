@@ -1,8 +1,6 @@
 """The engine for a script: no server, no event loop. The same engine, step by step."""
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -16,10 +14,8 @@ from sirocco.engine.loading import choose_device, choose_weights, load_engine
 from sirocco.engine.request import Request
 from sirocco.engine.scoring import score
 from sirocco.errors import (
-    BackendUnavailable,
     ConfigError,
     InvalidInput,
-    OutOfCapacity,
     UnknownModel,
 )
 from sirocco.home import default_home
@@ -41,6 +37,7 @@ class Output:
         token_ids: output tokens, the one that ended it included.
         n_cached_tokens: prompt tokens whose keys and values were there already.
         logprobs: one per output token if they were asked for, else empty.
+        others: the other answers, where n of them were asked for.
     """
 
     n_prompt_tokens: int
@@ -49,11 +46,23 @@ class Output:
     token_ids: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    others: list["Output"] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, request: Request) -> "Output":
+        """Begin the answers to a request."""
+        n_prompt_tokens = len(request.prompt_token_ids)
+        others = [cls(n_prompt_tokens) for _ in range(request.sampling.n - 1)]
+        return cls(n_prompt_tokens, others=others)
 
     def add(self, piece: Piece) -> None:
         """Append what a step added. Raises: the error that broke the answer off."""
         if piece.error is not None:
             raise piece.error
+        if piece.index:
+            self.others[piece.index - 1].add(replace(piece, index=0))
+            return
+        self.n_cached_tokens = piece.n_cached_tokens
         self.text += piece.text
         self.token_ids += piece.token_ids
         self.logprobs += piece.logprobs
@@ -69,7 +78,7 @@ class LLM:
         device: auto, cpu or cuda.
         weights: auto, float32, bfloat16, q8 or q4.
         max_seq_len, kv_cache_bytes, block_size: see `EngineConfig`.
-        prefix_cache: not available in this version; True is refused.
+        prefix_cache: compute a beginning that prompts share only once.
         template: name of a chat template, where the checkpoint does not tell it.
 
     Raises: ConfigError, ModelNotInstalled, CheckpointError, BackendUnavailable.
@@ -84,7 +93,7 @@ class LLM:
         max_seq_len: int | None = None,
         kv_cache_bytes: int | None = None,
         block_size: int = 16,
-        prefix_cache: bool = False,
+        prefix_cache: bool = True,
         template: str | None = None,
     ) -> None:
         config = _engine_config(max_seq_len, kv_cache_bytes, block_size, prefix_cache)
@@ -107,7 +116,7 @@ class LLM:
         max_seq_len: int | None = None,
         kv_cache_bytes: int | None = None,
         block_size: int = 16,
-        prefix_cache: bool = False,
+        prefix_cache: bool = True,
     ) -> "LLM":
         """Build a model of a preset's shape with random weights; it reads and writes bytes.
 
@@ -161,15 +170,16 @@ class LLM:
 
         Raises: InvalidInput, PromptTooLong, before anything runs; ModelFault.
         """
-        requests = [self._encode(prompt) for prompt in _as_list(prompts)]
-        samplings = _one_each(sampling, len(requests))
-        for token_ids, params in zip(requests, samplings, strict=True):
+        encoded = [self._encode(prompt) for prompt in _as_list(prompts)]
+        samplings = _one_each(sampling, len(encoded))
+        for token_ids, params in zip(encoded, samplings, strict=True):
             self.engine.limits.check(token_ids, params)
-        todo = deque(map(Request, self._new_ids(len(requests)), requests, samplings))
-        outputs = {request.request_id: Output(len(request.prompt_token_ids)) for request in todo}
+        requests = list(map(Request, self._new_ids(len(encoded)), encoded, samplings))
+        outputs = {request.request_id: Output.of(request) for request in requests}
         try:
-            while todo or self.engine.has_work:
-                self._feed(todo)
+            for request in requests:
+                self.engine.add(request)
+            while self.engine.has_work:
                 for piece in self.engine.step():
                     outputs[piece.request_id].add(piece)
         finally:
@@ -178,6 +188,8 @@ class LLM:
 
     def stream(self, prompt: Prompt, sampling: SamplingParams | None = None) -> Iterator[Piece]:
         """Answer one prompt piece by piece; leaving the loop early aborts the answer.
+
+        With n answers their pieces come in turn, and tell by `index` to which they belong.
 
         Raises: InvalidInput, PromptTooLong, ModelFault.
         """
@@ -220,13 +232,6 @@ class LLM:
     def _new_ids(self, n: int) -> list[str]:
         return [f"llm-{next(self._numbers)}" for _ in range(n)]
 
-    def _feed(self, todo: deque[Request]) -> None:
-        """Hand over as many requests as may wait."""
-        with suppress(OutOfCapacity):
-            while todo:
-                self.engine.add(todo[0])
-                todo.popleft()
-
     def _abandon(self, request_ids: Sequence[str] | dict[str, Output]) -> None:
         for request_id in request_ids:
             self.engine.abort(request_id)
@@ -235,10 +240,11 @@ class LLM:
 def _engine_config(
     max_seq_len: int | None, kv_cache_bytes: int | None, block_size: int, prefix_cache: bool
 ) -> EngineConfig:
-    if prefix_cache:
-        raise BackendUnavailable("prefix_cache=True is not available in this version")
     return EngineConfig(
-        max_seq_len=max_seq_len, kv_cache_bytes=kv_cache_bytes, block_size=block_size
+        max_seq_len=max_seq_len,
+        kv_cache_bytes=kv_cache_bytes,
+        block_size=block_size,
+        prefix_cache=prefix_cache,
     )
 
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from sirocco.engine.scheduler import Scheduler
 from sirocco.engine.sequence import Sequence, SequenceState
-from sirocco.errors import OutOfCapacity
 from sirocco.kvcache.block_manager import BlockManager, blocks_for
 from sirocco.types import FinishReason, SamplingParams
 
@@ -14,7 +13,7 @@ from sirocco.types import FinishReason, SamplingParams
 def make_scheduler(n_blocks=100, block_size=4, **changes):
     limits = {
         "window": None, "max_seq_len": 64, "max_step_tokens": 16, "max_running": 8,
-        "max_waiting": 100,
+        "prefix_cache": False,
     }  # fmt: skip
     return Scheduler(BlockManager(n_blocks, block_size), **(limits | changes))
 
@@ -87,16 +86,6 @@ def test_the_oldest_are_admitted_first_and_no_more_than_max_running():
     steps = run_dry(scheduler)
 
     assert [sorted(tokens) for tokens in steps] == [["a", "b"], ["a", "b"], ["c"], ["c"]]
-
-
-def test_one_more_than_max_waiting_is_refused():
-    scheduler = make_scheduler(max_waiting=2)
-    scheduler.add(make_seq("a", 3))
-    scheduler.add(make_seq("b", 3))
-
-    with pytest.raises(OutOfCapacity, match="at most 2"):
-        scheduler.add(make_seq("c", 3))
-    assert len(scheduler.waiting) == 2
 
 
 def test_the_youngest_gives_way_when_blocks_run_out_and_is_computed_again():

@@ -50,17 +50,94 @@ def test_a_reclaimed_prefix_counts_as_covered():
     assert (table.n_reclaimed, len(table.block_ids)) == (2, 1)
 
 
-def test_a_shared_block_is_free_when_its_last_table_closes():
-    blocks = BlockManager(n_blocks=4, block_size=4)
+def full_table(blocks, names):
+    """Open a table whose blocks are full and have these names."""
     table = blocks.open()
-    blocks.grow(table, 8)
-    twin = blocks.fork(table)
+    blocks.grow(table, len(names) * blocks.block_size)
+    for index, name in enumerate(names):
+        blocks.name(table, index, name)
+    return table
 
-    blocks.close(table)
-    assert blocks.n_free == 2
-    blocks.close(twin)
 
-    assert blocks.n_free == 4
+def test_what_a_closed_table_held_is_found_by_name():
+    blocks = BlockManager(n_blocks=4, block_size=4)
+    blocks.close(full_table(blocks, [b"a", b"b"]))
+
+    prefix = blocks.find_prefix([b"a", b"b", b"c"], None)
+
+    assert (prefix.n_blocks, prefix.block_ids) == (2, (0, 1))
+    assert (blocks.n_free, blocks.n_idle, blocks.n_idle_of(prefix)) == (4, 2, 2)
+
+
+def test_two_tables_hold_the_blocks_of_a_common_beginning_together():
+    blocks = BlockManager(n_blocks=4, block_size=4)
+    first = full_table(blocks, [b"a", b"b"])
+
+    second = blocks.open(blocks.find_prefix([b"a", b"b"], None))
+    blocks.grow(second, 9)
+
+    assert second.block_ids == [*first.block_ids, 2]
+    blocks.close(first)
+    assert (blocks.n_free, blocks.n_idle) == (1, 0)
+    blocks.close(second)
+    assert (blocks.n_free, blocks.n_idle) == (4, 2)
+    blocks.check_integrity()
+
+
+def test_the_block_that_was_idle_longest_is_evicted_first_and_of_a_beginning_its_end():
+    blocks = BlockManager(n_blocks=4, block_size=4)
+    blocks.close(full_table(blocks, [b"a", b"b"]))
+    blocks.close(full_table(blocks, [b"x", b"y"]))
+
+    blocks.grow(blocks.open(), 4)
+
+    assert blocks.find_prefix([b"a", b"b"], None).n_blocks == 1
+    assert blocks.find_prefix([b"x", b"y"], None).n_blocks == 2
+    blocks.check_integrity()
+
+
+def test_free_blocks_are_taken_before_idle_ones():
+    blocks = BlockManager(n_blocks=4, block_size=4)
+    blocks.close(full_table(blocks, [b"a", b"b"]))
+
+    blocks.grow(blocks.open(), 8)
+
+    assert blocks.find_prefix([b"a", b"b"], None).n_blocks == 2
+
+
+def test_without_a_window_a_beginning_needs_all_its_blocks():
+    blocks = BlockManager(n_blocks=4, block_size=4)
+    table = full_table(blocks, [b"a", b"b", b"c"])
+    blocks.reclaim(table, 8)  # a and b are idle
+    blocks.grow(blocks.open(), 8)  # the last free one, and b
+
+    assert blocks.find_prefix([b"a", b"b", b"c"], None).n_blocks == 1
+
+
+def test_with_a_window_only_the_blocks_in_it_are_needed():
+    """Position 12 sees 7 … 12 with window 6: blocks 1 and 2, and not block 0."""
+    blocks = BlockManager(n_blocks=3, block_size=4)
+    table = full_table(blocks, [b"a", b"b", b"c"])
+    blocks.reclaim(table, 4)
+    blocks.grow(blocks.open(), 4)  # evicts a
+
+    prefix = blocks.find_prefix([b"a", b"b", b"c"], window=6)
+
+    assert (prefix.n_blocks, prefix.block_ids) == (3, (1, 2))
+    twin = blocks.open(prefix)
+    assert (twin.n_reclaimed, twin.block_ids) == (1, [1, 2])
+    assert blocks.find_prefix([b"a", b"b", b"c"], window=10).n_blocks == 0
+
+
+def test_the_first_block_of_a_name_keeps_it():
+    blocks = BlockManager(n_blocks=2, block_size=4)
+    first, second = (full_table(blocks, [b"a"]) for _ in range(2))
+
+    blocks.close(second)
+    assert (blocks.n_free, blocks.n_idle) == (1, 0)
+    blocks.close(first)
+
+    assert blocks.find_prefix([b"a"], None).block_ids == (0,)
     blocks.check_integrity()
 
 
@@ -84,17 +161,32 @@ def test_window_blocks_is_the_most_that_a_window_touches(window, block_size):
 
 
 class BlockWalk(RuleBasedStateMachine):
-    """Open, grow, fork, reclaim and close tables in any order."""
+    """Open, share, grow, name, reclaim and close tables in any order.
+
+    Each table stands for a text whose n-th block is called after its kind and n, so that tables of
+    a kind share their beginning, as prompts do.
+    """
 
     tables = Bundle("tables")
 
     def __init__(self):
         super().__init__()
         self.blocks = BlockManager(n_blocks=12, block_size=4)
+        self.kinds = {}
 
-    @rule(target=tables)
-    def open(self):
-        return self.blocks.open()
+    @rule(
+        target=tables, kind=st.integers(0, 2), n_wanted=st.integers(0, 8),
+        window=st.none() | st.integers(1, 12),
+    )  # fmt: skip
+    def open(self, kind, n_wanted, window):
+        names = [b"%d %d" % (kind, index) for index in range(n_wanted)]
+        prefix = self.blocks.find_prefix(names, window)
+        assert prefix.n_blocks <= n_wanted
+        if window is None:
+            assert len(prefix.block_ids) == prefix.n_blocks
+        table = self.blocks.open(prefix)
+        self.kinds[table] = kind
+        return table
 
     @rule(table=tables, n_positions=st.integers(0, 60))
     def grow(self, table, n_positions):
@@ -102,9 +194,10 @@ class BlockWalk(RuleBasedStateMachine):
             self.blocks.grow(table, n_positions)
             assert table.n_blocks_ever * 4 >= n_positions
 
-    @rule(target=tables, table=tables)
-    def fork(self, table):
-        return self.blocks.fork(table)
+    @rule(table=tables)
+    def name(self, table):
+        for index in range(table.n_blocks_ever):
+            self.blocks.name(table, index, b"%d %d" % (self.kinds[table], index))
 
     @rule(table=tables, first_position=st.integers(0, 60))
     def reclaim(self, table, first_position):

@@ -148,7 +148,7 @@ class AsyncEngine:
         if self._is_closing:
             raise Aborted("the engine is being stopped")
         self.engine.limits.check(prompt_token_ids, sampling)
-        if self.engine.scheduler.is_full:  # a glance from outside; the thread checks again
+        if len(self.engine.scheduler.waiting) >= self.engine.config.max_waiting:  # a glance
             raise OutOfCapacity("Capacity temporarily exceeded, please try again.")
         request_id = request_id or str(uuid.uuid4())
         generation = Generation(request_id, len(prompt_token_ids), self._abort, on_over)

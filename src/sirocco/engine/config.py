@@ -34,6 +34,8 @@ class EngineConfig:
         kv_format: how keys and values are kept: auto, float32, float16 or int8.
         n_guesses: tokens that a step guesses and checks at most for a sequence, with q8 and q4
             weights; 0 turns it off.
+        prefix_cache: keep keys and values of finished answers for as long as their blocks are not
+            needed, so that prompts of one account compute a common beginning once.
 
     Raises: ConfigError naming the field, its value and its limit.
     """
@@ -46,6 +48,7 @@ class EngineConfig:
     max_waiting: int = 256
     kv_format: str = "auto"
     n_guesses: int = 4
+    prefix_cache: bool = True
 
     def __post_init__(self) -> None:
         if self.kv_format not in ("auto", *KV_FORMATS):
@@ -53,7 +56,7 @@ class EngineConfig:
                 f"kv_format must be one of auto, {', '.join(KV_FORMATS)}, got {self.kv_format!r}"
             )
         for field in fields(self):
-            if field.name == "kv_format":
+            if field.name in ("kv_format", "prefix_cache"):
                 continue
             value = getattr(self, field.name)
             if value is None and field.default is None:

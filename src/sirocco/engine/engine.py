@@ -1,6 +1,8 @@
 """One step of many answers: schedule → run → choose → apply."""
 
 import secrets
+import time
+from collections.abc import Callable
 from collections.abc import Sequence as Run
 from dataclasses import dataclass
 from itertools import islice
@@ -12,9 +14,10 @@ from sirocco.engine.request import EngineLimits, Request
 from sirocco.engine.runner import ModelRunner
 from sirocco.engine.sampler import Choice, Row
 from sirocco.engine.scheduler import Chunk, Scheduler
-from sirocco.engine.sequence import Sequence
-from sirocco.errors import ModelFault, SiroccoError
+from sirocco.engine.sequence import Sequence, SequenceState
+from sirocco.errors import ModelFault, OutOfCapacity, SiroccoError, TimedOut
 from sirocco.kvcache.block_manager import BlockManager
+from sirocco.kvcache.prefix import root_name
 from sirocco.model.transformer import Transformer
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.types import FinishReason, TokenLogprob
@@ -26,10 +29,11 @@ class Piece:
 
     Attributes:
         index: which of the request's n answers.
+        is_last: nothing more of this request will come.
         text: whole characters; may be empty while a character or a stop string is undecided.
         token_ids: the output tokens of this step; the one that ended the answer is among them.
         n_cached_tokens: prompt tokens whose keys and values were there already.
-        finish_reason: set in the last piece.
+        finish_reason: set in the last piece of an answer.
         error: why the answer broke off, if it did; the finish reason is then ABORT.
     """
 
@@ -38,6 +42,7 @@ class Piece:
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     index: int = 0
+    is_last: bool = False
     n_cached_tokens: int = 0
     finish_reason: FinishReason | None = None
     error: SiroccoError | None = None
@@ -49,16 +54,41 @@ class _Answer:
     text: OutputText
 
 
+@dataclass(slots=True)
+class _Live:
+    """A request that is not over.
+
+    Attributes:
+        answers: by their index.
+        n_left: answers that are not finished.
+        has_begun: one of its sequences has run.
+        wait_until, end_by: by the engine's clock; None has no limit.
+    """
+
+    request: Request
+    answers: list[_Answer]
+    n_left: int
+    wait_until: float | None
+    end_by: float | None
+    has_begun: bool = False
+
+
 class Engine:
     """Answers of one model, advanced together; not thread-safe.
 
     Args:
         model: its device and dtype are the engine's.
         tokenizer: of the same vocabulary.
+        clock: seconds, for time limits.
     """
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, config: EngineConfig | None = None
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        config: EngineConfig | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         config = config or EngineConfig()
         self.model, self.tokenizer, self.config = model, tokenizer, config
@@ -69,15 +99,18 @@ class Engine:
             max_seq_len=config.seq_len_limit(model.config),
             max_step_tokens=config.max_step_tokens,
             max_running=config.max_running,
-            max_waiting=config.max_waiting,
             # Only where a row's bits do not depend on how many rows there are: then the answer
             # is the same with and without guesses, to the last bit.
             n_guesses=config.n_guesses if model.rounds_weights else 0,
+            prefix_cache=config.prefix_cache,
         )
         self.limits = EngineLimits(
-            vocab_size=model.config.vocab_size, limit_tokens=self.limit_tokens, max_n=1
+            vocab_size=model.config.vocab_size,
+            limit_tokens=self.limit_tokens,
+            max_n=config.max_running,
         )
-        self._answers: dict[str, _Answer] = {}
+        self._clock = clock
+        self._live: dict[str, _Live] = {}
 
     @property
     def has_work(self) -> bool:
@@ -92,32 +125,32 @@ class Engine:
     def add(self, request: Request) -> None:
         """Let a request wait for its turn; its output is cut to what fits beside the prompt.
 
-        Raises: PromptTooLong, InvalidInput; OutOfCapacity if too many wait; ValueError if the
-            request id is in use.
+        Raises: PromptTooLong, InvalidInput; ValueError if the request id is in use.
         """
-        prompt_token_ids, sampling = request.prompt_token_ids, request.sampling
-        if request.request_id in self._answers:
+        if request.request_id in self._live:
             raise ValueError(f"request id {request.request_id!r} is in use")
-        self.limits.check(prompt_token_ids, sampling)
-        seq = Sequence(
-            request_id=request.request_id,
-            token_ids=list(prompt_token_ids),
-            n_prompt_tokens=len(prompt_token_ids),
-            sampling=sampling,
-            max_tokens=min(sampling.max_tokens, self.limit_tokens - len(prompt_token_ids)),
-            seed=secrets.randbits(63) if sampling.seed is None else sampling.seed,
-            end_token_ids=frozenset(() if sampling.ignore_eos else self._end_token_ids()),
+        self.limits.check(request.prompt_token_ids, request.sampling)
+        sequences = self._sequences(request)
+        now = self._clock()
+        self._live[request.request_id] = _Live(
+            request,
+            [_Answer(seq, self._text(request)) for seq in sequences],
+            n_left=len(sequences),
+            wait_until=None if request.wait_limit_s is None else now + request.wait_limit_s,
+            end_by=None if request.time_limit_s is None else now + request.time_limit_s,
         )
-        self.scheduler.add(seq)
-        self._answers[request.request_id] = _Answer(
-            seq, OutputText(self.tokenizer, prompt_token_ids, sampling.stop)
-        )
+        # The others wait until the first has computed the prompt: then they find it cached.
+        self.scheduler.add(sequences[0])
 
     def step(self) -> list[Piece]:
-        """Advance every scheduled sequence; one piece per sequence that gained tokens."""
+        """Advance every scheduled sequence; one piece per sequence that gained tokens.
+
+        Requests whose time is over end first, each with one piece that says so.
+        """
+        expired = self._expire()
         plan = self.scheduler.schedule()
         if plan.is_empty:
-            return []
+            return expired
         logits = self.runner.run(plan)
         rows = [row for chunk in plan.sampling for row in _rows(chunk)]
         choices = iter(sampler.sample(logits, rows) if rows else ())
@@ -125,30 +158,82 @@ class Engine:
                 for chunk in plan.sampling]  # fmt: skip
         n_known = [chunk.seq.n_known for chunk in plan.sampling]
         self.scheduler.apply(plan, [_token_ids(choices_of_one) for choices_of_one in kept])
-        return [
-            self._piece(chunk.seq, choices_of_one[: chunk.seq.n_known - n_before])
+        return expired + [
+            piece
             for chunk, choices_of_one, n_before in zip(plan.sampling, kept, n_known, strict=True)
+            for piece in self._pieces(chunk.seq, choices_of_one[: chunk.seq.n_known - n_before])
         ]
 
-    def abort(self, request_id: str) -> Piece | None:
-        """End an answer in any phase and give back its blocks; None if it is not there any more."""
-        answer = self._answers.pop(request_id, None)
-        if answer is None:
+    def abort(self, request_id: str, error: SiroccoError | None = None) -> Piece | None:
+        """End a request in any phase and give back its blocks; None if it is not there any more."""
+        live = self._live.pop(request_id, None)
+        if live is None:
             return None
-        self.scheduler.finish(answer.seq, FinishReason.ABORT)
-        return Piece(request_id, "", finish_reason=FinishReason.ABORT)
+        for answer in live.answers:
+            # Of several answers those that did not begin are not with the scheduler yet.
+            if answer.seq.state is not SequenceState.NEW:
+                self.scheduler.finish(answer.seq, FinishReason.ABORT)
+        return Piece(
+            request_id, "", is_last=True, n_cached_tokens=_n_cached(live.answers[0].seq),
+            finish_reason=FinishReason.ABORT, error=error,
+        )  # fmt: skip
+
+    def _sequences(self, request: Request) -> list[Sequence]:
+        prompt_token_ids, sampling = request.prompt_token_ids, request.sampling
+        seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        end_token_ids = frozenset(() if sampling.ignore_eos else self._end_token_ids())
+        return [
+            Sequence(
+                request_id=request.request_id,
+                token_ids=list(prompt_token_ids),
+                n_prompt_tokens=len(prompt_token_ids),
+                sampling=sampling,
+                max_tokens=min(sampling.max_tokens, self.limit_tokens - len(prompt_token_ids)),
+                seed=_seed_of(seed, index),
+                end_token_ids=end_token_ids,
+                account=request.account,
+                weight=request.weight,
+                index=index,
+                root=root_name("account", request.account),
+            )
+            for index in range(sampling.n)
+        ]
+
+    def _text(self, request: Request) -> OutputText:
+        return OutputText(self.tokenizer, request.prompt_token_ids, request.sampling.stop)
+
+    def _expire(self) -> list[Piece]:
+        """End the requests whose time is over."""
+        now = self._clock()
+        errors = {
+            request_id: error
+            for request_id, live in self._live.items()
+            if (error := _lateness(live, now)) is not None
+        }
+        pieces = [self.abort(request_id, error) for request_id, error in errors.items()]
+        return [piece for piece in pieces if piece is not None]
 
     def _end_token_ids(self) -> set[int]:
         eos_id = self.tokenizer.eos_id
         return {*self.model.config.eos_token_ids, *(() if eos_id is None else (eos_id,))}
 
-    def _piece(self, seq: Sequence, choices: Run[Choice]) -> Piece:
+    def _pieces(self, seq: Sequence, choices: Run[Choice]) -> list[Piece]:
         """Turn tokens that were added into text, which may end the answer, too."""
+        live = self._live.get(seq.request_id)
+        if live is None:  # another answer to the same prompt has just failed
+            return []
         if not choices:
-            del self._answers[seq.request_id]
             error = ModelFault("the model's logits are not finite numbers")
-            return Piece(seq.request_id, "", finish_reason=FinishReason.ABORT, error=error)
-        text = self._answers[seq.request_id].text
+            piece = self.abort(seq.request_id, error)
+            return [piece] if piece is not None else []
+        if not live.has_begun:
+            live.has_begun = True
+            for answer in live.answers[1:]:
+                self.scheduler.add(answer.seq, like=seq)
+        return [self._piece(seq, live, choices)]
+
+    def _piece(self, seq: Sequence, live: _Live, choices: Run[Choice]) -> Piece:
+        text = live.answers[seq.index].text
         shown = ""
         token_ids: list[int] = []
         for choice in choices:
@@ -161,15 +246,40 @@ class Engine:
             shown += text.flush()
         if text.is_stopped:
             self.scheduler.finish(seq, FinishReason.STOP)
-        if seq.finish_reason is not None:
-            del self._answers[seq.request_id]
+        live.n_left -= seq.finish_reason is not None
+        if not live.n_left:
+            del self._live[seq.request_id]
         return Piece(
             seq.request_id,
             shown,
             token_ids=tuple(token_ids),
             logprobs=tuple(c.logprob for c in choices[: len(token_ids)] if c.logprob is not None),
+            index=seq.index,
+            is_last=not live.n_left,
+            n_cached_tokens=_n_cached(live.answers[0].seq),
             finish_reason=seq.finish_reason,
         )
+
+
+def _seed_of(seed: int, index: int) -> int:
+    """Return the seed of one of several answers; the first has that of the request."""
+    return (seed + index * 0x9E3779B97F4A7C15) % 2**63
+
+
+def _lateness(live: _Live, now: float) -> SiroccoError | None:
+    """Say why a request's time is over, if it is."""
+    if live.end_by is not None and now >= live.end_by:
+        limit_s = live.request.time_limit_s
+        return TimedOut(f"the answer was not whole within its time limit of {limit_s:g} s")
+    if live.wait_until is None or now < live.wait_until:
+        return None
+    if live.answers[0].seq.n_cached_tokens is not None:  # it runs, or did
+        return None
+    return OutOfCapacity(f"the request could not begin within {live.request.wait_limit_s:g} s")
+
+
+def _n_cached(seq: Sequence) -> int:
+    return seq.n_cached_tokens or 0
 
 
 def _rows(chunk: Chunk) -> list[Row]:

@@ -1,18 +1,28 @@
 """Who runs in the next step, and with how many tokens. It decides with integers alone.
 
-Sequences are ordered by arrival, all through: every running one is older than every waiting
-one. One that finds no block takes those of the youngest (it is preempted, and recomputed
-later); the oldest can take them all, and no request is admitted that would not fit alone.
-So the oldest advances in every step, and nothing can wait for ever.
+Among accounts, who was served least is admitted next (`fairness.py`); within one, the oldest.
+Running sequences are ordered by arrival. One that finds no block takes those of the youngest
+(it is preempted, and recomputed later); the oldest can take them all, and no request is admitted
+that would not fit alone. So the oldest that runs advances in every step, and since a preempted
+one comes back to its old place, nothing can wait for ever.
 """
 
-from collections import deque
+from bisect import insort
+from collections import Counter
 from collections.abc import Sequence as Run
 from dataclasses import dataclass
+from itertools import count
 
+from sirocco.engine.fairness import OUTPUT_COST, PROMPT_COST, ServiceCounters, split_fairly
 from sirocco.engine.sequence import Sequence, SequenceState
-from sirocco.errors import OutOfCapacity
-from sirocco.kvcache.block_manager import BlockManager, BlockTable, blocks_for, window_blocks
+from sirocco.engine.waiting import WaitingQueue
+from sirocco.kvcache.block_manager import (
+    BlockManager,
+    BlockTable,
+    CachedPrefix,
+    blocks_for,
+    window_blocks,
+)
 from sirocco.types import FinishReason
 
 _MOST_GUESSING = 4
@@ -62,7 +72,7 @@ class Scheduler:
 
     Args:
         window: of the model; blocks behind it go back while a sequence runs.
-        max_seq_len, max_step_tokens, max_running, max_waiting, n_guesses: see `EngineConfig`.
+        max_seq_len, max_step_tokens, max_running, n_guesses, prefix_cache: see `EngineConfig`.
     """
 
     def __init__(
@@ -73,18 +83,20 @@ class Scheduler:
         max_seq_len: int,
         max_step_tokens: int,
         max_running: int,
-        max_waiting: int,
         n_guesses: int = 0,
+        prefix_cache: bool = True,
     ) -> None:
         self.blocks = blocks
-        self.waiting: deque[Sequence] = deque()  # oldest first
+        self.waiting = WaitingQueue()
         self.running: list[Sequence] = []  # oldest first
+        self.counters = ServiceCounters()
         self._window = window
         self._max_seq_len = max_seq_len
         self._max_step_tokens = max_step_tokens
         self._max_running = max_running
-        self._max_waiting = max_waiting
         self._n_guesses = n_guesses
+        self._prefix_cache = prefix_cache
+        self._arrivals = count(1)
 
     @property
     def limit_tokens(self) -> int:
@@ -99,19 +111,17 @@ class Scheduler:
         """Some sequence is not finished."""
         return bool(self.waiting or self.running)
 
-    @property
-    def is_full(self) -> bool:
-        """One more waiting request would be refused."""
-        return len(self.waiting) >= self._max_waiting
+    def add(self, seq: Sequence, *, like: Sequence | None = None) -> None:
+        """Let `seq` wait for its turn.
 
-    def add(self, seq: Sequence) -> None:
-        """Let `seq` wait for its turn. Raises: OutOfCapacity if too many do."""
-        if self.is_full:
-            raise OutOfCapacity(
-                f"{len(self.waiting)} requests are waiting; at most {self._max_waiting} may"
-            )
+        Args:
+            like: another answer to the same prompt: they arrived together.
+        """
         assert seq.n_prompt_tokens + seq.max_tokens <= self.limit_tokens
-        self.waiting.append(seq)
+        seq.arrival = (next(self._arrivals), 0) if like is None else (like.arrival[0], seq.index)
+        seq.state = SequenceState.WAITING
+        self.counters.enter(seq.account)
+        self.waiting.add(seq)
 
     def schedule(self) -> StepPlan:
         """Choose the next step's chunks, and give each the blocks it writes to."""
@@ -119,7 +129,7 @@ class Scheduler:
         for seq in [seq for seq in self.running if seq.n_uncomputed == 1]:
             if seq.state is SequenceState.RUNNING and self._make_room(seq, 1, chosen):
                 chosen[seq] = 1
-        self._admit()
+        self._admit(chosen)
         self._share_prefill(chosen)
         n_left = self._max_step_tokens - sum(chosen.values())
         chunks = []
@@ -138,15 +148,20 @@ class Scheduler:
                 them as its guesses came true, and one; None if no token could be chosen, which
                 ends the answer.
         """
+        following_of = dict(zip((c.seq for c in plan.sampling), token_ids, strict=True))
         for chunk in plan.chunks:
-            chunk.seq.n_computed += chunk.n_known_tokens
-        for chunk, following in zip(plan.sampling, token_ids, strict=True):
-            reason = FinishReason.ABORT if following is None else self._append(chunk, following)
+            seq = chunk.seq
+            seq.n_computed += chunk.n_known_tokens
+            following = following_of.get(seq, ())
+            if following is None:  # what was computed is of no use: it gets no name
+                self.finish(seq, FinishReason.ABORT)
+                continue
+            reason = self._append(chunk, following) if following else None
+            self._name_blocks(seq)
             if reason is not None:
-                self.finish(chunk.seq, reason)
-        for chunk in plan.chunks:
-            if chunk.seq.state is SequenceState.RUNNING:
-                self._reclaim(chunk.seq)
+                self.finish(seq, reason)
+            else:
+                self._reclaim(seq)
 
     def finish(self, seq: Sequence, reason: FinishReason) -> None:
         """End a sequence in any state and give back its blocks; a finished one only renames."""
@@ -155,6 +170,8 @@ class Scheduler:
             self._close_table(seq)
         elif seq.state is SequenceState.WAITING:
             self.waiting.remove(seq)
+        if seq.state is not SequenceState.FINISHED:
+            self.counters.leave(seq.account)
         seq.state, seq.finish_reason = SequenceState.FINISHED, reason
 
     def check_integrity(self) -> None:
@@ -163,6 +180,8 @@ class Scheduler:
         for seq in self.waiting:
             if seq.state is not SequenceState.WAITING or seq.table is not None:
                 raise AssertionError(f"{seq.request_id} waits, but is {seq.state} or holds blocks")
+        if self.running != sorted(self.running, key=_arrival):
+            raise AssertionError("the running sequences are not in the order of their arrival")
         for seq in self.running:
             table = seq.table
             if seq.state is not SequenceState.RUNNING or table is None:
@@ -179,6 +198,7 @@ class Scheduler:
             reason = seq.append(token_id)
             if reason is not None:
                 break
+        self.counters.charge(seq.account, OUTPUT_COST * (index + 1), seq.weight)
         seq.lookup.learn(len(chunk.guesses), len(token_ids) - 1)
         return reason
 
@@ -195,38 +215,106 @@ class Scheduler:
         limit = min(self._n_guesses, n_left, n_slots, n_wanted)
         return seq.lookup.guess(seq.token_ids, limit) if limit > 0 else ()
 
-    def _admit(self) -> None:
-        """Start waiting sequences, oldest first, while their whole prompts find blocks.
+    def _admit(self, chosen: dict[Sequence, int]) -> None:
+        """Start waiting sequences while their whole prompts find blocks.
 
         A first chunk that fits is not enough: prompts half computed would fight over blocks.
         """
-        promised = sum(self._blocks_to_prefill(seq) for seq in self.running)
-        while self.waiting and len(self.running) < self._max_running:
-            seq = self.waiting[0]
-            needed = self._most_blocks(seq.n_known)
-            # One spare block for each that runs, or the newcomer is soon preempted again.
-            if self.blocks.n_free - promised - len(self.running) < needed:
-                return
-            promised += needed
-            self.waiting.popleft()
-            self.running.append(seq)
-            seq.state, seq.table = SequenceState.RUNNING, self.blocks.open()
+        while self.waiting:
+            seq = min(self.waiting.heads, key=self._turn)
+            prefix = self._find_prefix(seq)
+            needed = self._blocks_to_start(seq, prefix)
+            if not self._fits(needed, self.running):
+                if not self._give_way(seq.account, needed, chosen):
+                    return
+                continue  # blocks that were given back may hold more of the prefix
+            self._start(seq, prefix)
+
+    def _turn(self, seq: Sequence) -> tuple[float, tuple[int, int]]:
+        """Return what waiting sequences are compared by: the least is next."""
+        return self.counters.served(seq.account), seq.arrival
+
+    def _start(self, seq: Sequence, prefix: CachedPrefix) -> None:
+        self.waiting.remove(seq)
+        insort(self.running, seq, key=_arrival)
+        seq.state, seq.table = SequenceState.RUNNING, self.blocks.open(prefix)
+        seq.n_named = prefix.n_blocks
+        seq.n_computed = prefix.n_blocks * self.blocks.block_size
+        if seq.n_cached_tokens is None:  # it starts for the first time
+            seq.n_cached_tokens = seq.n_computed
+            cost = PROMPT_COST * (seq.n_prompt_tokens - seq.n_cached_tokens)
+            self.counters.charge(seq.account, cost, seq.weight)
+
+    def _find_prefix(self, seq: Sequence) -> CachedPrefix:
+        """Find what of a sequence is there already; one token at least is left to compute."""
+        if not self._prefix_cache:
+            return CachedPrefix()
+        n_blocks = (seq.n_known - 1) // self.blocks.block_size
+        names = seq.name_blocks(n_blocks, self.blocks.block_size)
+        return self.blocks.find_prefix(names, self._window)
+
+    def _name_blocks(self, seq: Sequence) -> None:
+        """Name the blocks that were filled, so that others find what is in them."""
+        n_full = seq.n_computed // self.blocks.block_size
+        if not self._prefix_cache or n_full == seq.n_named:
+            return
+        names = seq.name_blocks(n_full, self.blocks.block_size)
+        for index in range(seq.n_named, n_full):
+            self.blocks.name(_table(seq), index, names[index])
+        seq.n_named = n_full
+
+    def _blocks_to_start(self, seq: Sequence, prefix: CachedPrefix) -> int:
+        """Blocks that a waiting sequence takes from those that nobody holds."""
+        in_all = blocks_for(seq.n_known, self.blocks.block_size)
+        n_taken = in_all - prefix.n_blocks + self.blocks.n_idle_of(prefix)
+        return min(n_taken, self._most_blocks(seq.n_known))
+
+    def _fits(self, n_blocks: int, running: Run[Sequence], n_back: int = 0) -> bool:
+        """Tell whether one more can start beside `running`, if `n_back` blocks are given back."""
+        # One spare block for each that runs, or the newcomer is soon preempted again.
+        promised = sum(self._blocks_to_prefill(seq) + 1 for seq in running)
+        n_free = self.blocks.n_free + n_back
+        return len(running) < self._max_running and n_free - promised >= n_blocks
+
+    def _give_way(self, account: str, n_blocks: int, chosen: dict[Sequence, int]) -> bool:
+        """Make room for an account of which nothing runs, where others were served more.
+
+        Of these, who has several running gives way: the account that was served most, its
+        youngest first, and each keeps one. Returns: False if that would not be enough; then
+        nobody is preempted.
+        """
+        if any(seq.account == account for seq in self.running):
+            return False
+        served = self.counters.served
+        staying, going = list(self.running), list[Sequence]()
+        while not self._fits(n_blocks, staying, _n_held(going)):
+            n_running = Counter(seq.account for seq in staying)
+            crowd = [
+                name for name, n in n_running.items() if n > 1 and served(name) > served(account)
+            ]
+            if not crowd:
+                return False
+            most = max(crowd, key=served)
+            going.append(next(seq for seq in reversed(staying) if seq.account == most))
+            staying.remove(going[-1])
+        for seq in going:
+            self._preempt(seq, chosen)
+        return True
 
     def _share_prefill(self, chosen: dict[Sequence, int]) -> None:
-        """Split what decode left of the budget fairly: who needs least is served first.
+        """Split what decode left of the budget: a token for each, the rest fairly.
 
-        Of 100 tokens, prompts of 10, 70 and 200 get 10, 45 and 45: all three advance.
+        First among accounts, by weight, then within each: who needs least is served first.
         """
         prefilling = [seq for seq in self.running if seq not in chosen]
-        prefilling.sort(key=lambda seq: seq.n_uncomputed)
-        for index, seq in enumerate(prefilling):
-            left = self._max_step_tokens - sum(chosen.values())
-            share = min(seq.n_uncomputed, max(1, left // (len(prefilling) - index)))
-            if left < 1 or seq.state is not SequenceState.RUNNING:
+        spare = self._max_step_tokens - sum(chosen.values()) - len(prefilling)
+        shares = _prefill_shares(prefilling, max(0, spare))
+        for seq in prefilling:
+            if seq.state is not SequenceState.RUNNING:
                 continue
             if self._room(seq) < 1 and not self._make_room(seq, 1, chosen):
                 continue
-            n_tokens = min(share, self._room(seq))
+            n_tokens = min(shares[seq], self._room(seq))
             self.blocks.grow(_table(seq), seq.n_computed + n_tokens)
             chosen[seq] = n_tokens
 
@@ -245,17 +333,17 @@ class Scheduler:
             youngest = self.running[-1]
             if youngest is seq:
                 return False
-            chosen.pop(youngest, None)
-            self._preempt(youngest)
+            self._preempt(youngest, chosen)
         self.blocks.grow(_table(seq), wanted)
         return True
 
-    def _preempt(self, seq: Sequence) -> None:
+    def _preempt(self, seq: Sequence, chosen: dict[Sequence, int]) -> None:
         """Take all blocks back; the tokens stay, and are computed again later."""
+        chosen.pop(seq, None)
         self.running.remove(seq)
         self._close_table(seq)
         seq.state, seq.n_computed = SequenceState.WAITING, 0
-        self.waiting.appendleft(seq)
+        self.waiting.add(seq)
 
     def _reclaim(self, seq: Sequence) -> None:
         """Give back the blocks that the next token's window does not reach."""
@@ -281,3 +369,30 @@ class Scheduler:
 def _table(seq: Sequence) -> BlockTable:
     assert seq.table is not None, "a running sequence has a table"
     return seq.table
+
+
+def _arrival(seq: Sequence) -> tuple[int, int]:
+    return seq.arrival
+
+
+def _n_held(seqs: Run[Sequence]) -> int:
+    """Blocks that come back if these are preempted; fewer, where they share some."""
+    return len({block_id for seq in seqs for block_id in _table(seq).block_ids})
+
+
+def _prefill_shares(prefilling: Run[Sequence], spare: int) -> dict[Sequence, int]:
+    """Tokens for each: one, and what it gets of the spare ones."""
+    by_account: dict[str, list[Sequence]] = {}
+    for seq in prefilling:
+        by_account.setdefault(seq.account, []).append(seq)
+    groups = list(by_account.values())
+    of_accounts = split_fairly(
+        spare,
+        [sum(seq.n_uncomputed - 1 for seq in group) for group in groups],
+        [group[0].weight for group in groups],
+    )
+    shares = {}
+    for group, total in zip(groups, of_accounts, strict=True):
+        within = split_fairly(total, [seq.n_uncomputed - 1 for seq in group])
+        shares.update({seq: 1 + n for seq, n in zip(group, within, strict=True)})
+    return shares

@@ -5,12 +5,14 @@ from enum import Enum, auto
 
 from sirocco.engine.drafts import PromptLookup
 from sirocco.kvcache.block_manager import BlockTable
+from sirocco.kvcache.prefix import next_name
 from sirocco.types import FinishReason, SamplingParams
 
 
 class SequenceState(Enum):
     """Where a sequence stands; a preempted one waits again."""
 
+    NEW = auto()
     WAITING = auto()
     RUNNING = auto()
     FINISHED = auto()
@@ -23,8 +25,15 @@ class Sequence:
     Attributes:
         token_ids: prompt, then output so far.
         max_tokens: output tokens at most; what was asked for, cut to what fits.
+        account, weight: whose it is, and its share beside others.
+        index: which of its request's n answers it is.
+        arrival: older ones have smaller ones; answers to one prompt follow each other.
+        root: name of the empty beginning, from which the names of its blocks are derived.
+        names: of its full blocks, as far as they were needed.
         seed: of its random numbers; drawn at submission if the request names none.
         end_token_ids: output tokens that end it.
+        n_cached_tokens: prompt tokens that were there when it ran first; None before that.
+        n_named: blocks that were named, or had a name when they were found.
         n_computed: tokens whose keys and values are in the cache (or were, behind the window).
         table: its blocks while it runs, else None.
         lookup: guesses of what comes next.
@@ -37,8 +46,16 @@ class Sequence:
     max_tokens: int
     seed: int
     end_token_ids: frozenset[int] = frozenset()
+    account: str = ""
+    weight: float = 1.0
+    index: int = 0
+    arrival: tuple[int, int] = (0, 0)
+    root: bytes = field(default=b"", repr=False)
+    names: list[bytes] = field(default_factory=list, repr=False)
+    n_cached_tokens: int | None = None
+    n_named: int = 0
     n_computed: int = 0
-    state: SequenceState = SequenceState.WAITING
+    state: SequenceState = SequenceState.NEW
     finish_reason: FinishReason | None = None
     table: BlockTable | None = field(default=None, repr=False)
     lookup: PromptLookup = field(default_factory=PromptLookup, repr=False)
@@ -62,6 +79,14 @@ class Sequence:
     def output_token_ids(self) -> list[int]:
         """A copy of the output tokens."""
         return self.token_ids[self.n_prompt_tokens :]
+
+    def name_blocks(self, n_blocks: int, block_size: int) -> list[bytes]:
+        """Return the names of the first blocks, which must be full of known tokens."""
+        while len(self.names) < n_blocks:
+            first = len(self.names) * block_size
+            before = self.names[-1] if self.names else self.root
+            self.names.append(next_name(before, self.token_ids[first : first + block_size]))
+        return self.names[:n_blocks]
 
     def append(self, token_id: int) -> FinishReason | None:
         """Add an output token; say why the answer ends with it, if it does."""
