@@ -1,5 +1,6 @@
 """Small real things: a tiny network of every feature, and an engine around it."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,14 +28,16 @@ def one_thread() -> None:
 def make_engine() -> Callable[..., Engine]:
     """Build an engine whose KV cache has room for a number of blocks."""
 
-    def make(n_blocks: int = 64, *, model=None, block_size: int = 4, **limits: Any) -> Engine:
+    def make(
+        n_blocks: int = 64, *, model=None, block_size: int = 4, clock=time.monotonic, **limits: Any
+    ) -> Engine:
         # Weights of std 0.2: answers differ from token to token, and do not fall into a loop.
         model = model or lively(random_model(TINY, seed=3))
         block_bytes = block_size * model.config.kv_bytes_per_token(4)
         config = EngineConfig(
             block_size=block_size, kv_cache_bytes=n_blocks * block_bytes, **limits
         )
-        return Engine(model, ByteTokenizer(), config)
+        return Engine(model, ByteTokenizer(), config, clock=clock)
 
     return make
 
