@@ -59,15 +59,16 @@ def test_a_request_that_cannot_begin_in_time_is_refused(make_engine, clock):
 
 
 def test_a_request_that_was_preempted_has_begun(make_engine, clock):
-    engine = make_engine(n_blocks=16, clock=clock)
+    engine = make_engine(n_blocks=7, clock=clock)
     for name in "ab":
         engine.add(Request(name, [5, 6, 7], replace(LONG, max_tokens=40), wait_limit_s=5))
     engine.step()
-    while not engine.scheduler.waiting:
+    while engine.has_work and not engine.scheduler.waiting:
         engine.step()
 
     clock.now_s += 5
 
+    assert len(engine.scheduler.waiting) == 1
     assert all(piece.error is None for piece in engine.step())
 
 
