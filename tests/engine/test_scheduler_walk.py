@@ -67,13 +67,15 @@ class SchedulerWalk(RuleBasedStateMachine):
         plan = self.scheduler.schedule()
         oldest = self.scheduler.running[0]
         before = oldest.n_computed
-        assert {oldest, *was_running} <= {chunk.seq for chunk in plan.chunks}
+        assert oldest in {chunk.seq for chunk in plan.chunks}
+        # The oldest gives way to nobody but one that is older, and was preempted for fairness.
+        assert all(oldest.arrival <= seq.arrival for seq in was_running)
         assert sum(chunk.n_tokens for chunk in plan.chunks) <= self.scheduler._max_step_tokens
         for chunk in plan.chunks:
             self._write(chunk)
         for chunk in plan.chunks:
             self._look(chunk)
-        following = []
+        following: list[list[int] | None] = []
         for index, chunk in enumerate(plan.sampling):
             n_true = choices[index % len(choices)] * len(chunk.guesses)
             next_id = choices[(index + 1) % len(choices)]

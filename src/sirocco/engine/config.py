@@ -1,5 +1,6 @@
 """The engine's own numbers, checked once. It knows no environment and no files."""
 
+import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,6 +30,7 @@ class EngineConfig:
         kv_cache_bytes: size of the KV cache; None is enough for 8 sequences of full length,
             but at most a quarter of the free memory.
         max_step_tokens: tokens that one step computes at most, over all sequences.
+        step_target_s: seconds that a step should take: prompts are cut to that on a slow machine.
         max_running: sequences that hold blocks at the same time.
         max_waiting: requests that may wait; one more is refused.
         kv_format: how keys and values are kept: auto, float32, float16 or int8.
@@ -44,6 +46,7 @@ class EngineConfig:
     block_size: int = 16
     kv_cache_bytes: int | None = None
     max_step_tokens: int = 512
+    step_target_s: float = 0.5
     max_running: int = 64
     max_waiting: int = 256
     kv_format: str = "auto"
@@ -55,8 +58,10 @@ class EngineConfig:
             raise ConfigError(
                 f"kv_format must be one of auto, {', '.join(KV_FORMATS)}, got {self.kv_format!r}"
             )
+        if not 0.0 < self.step_target_s < math.inf:
+            raise ConfigError(f"step_target_s must be > 0, got {self.step_target_s!r}")
         for field in fields(self):
-            if field.name in ("kv_format", "prefix_cache"):
+            if field.name in ("kv_format", "prefix_cache", "step_target_s"):
                 continue
             value = getattr(self, field.name)
             if value is None and field.default is None:

@@ -10,6 +10,7 @@ from itertools import islice
 from sirocco.engine import sampler
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.output import OutputText
+from sirocco.engine.pace import Pace
 from sirocco.engine.request import EngineLimits, Request
 from sirocco.engine.runner import ModelRunner
 from sirocco.engine.sampler import Choice, Row
@@ -110,6 +111,7 @@ class Engine:
             max_n=config.max_running,
         )
         self._clock = clock
+        self._pace = Pace(config.step_target_s, config.max_step_tokens)
         self._live: dict[str, _Live] = {}
 
     @property
@@ -148,7 +150,8 @@ class Engine:
         Requests whose time is over end first, each with one piece that says so.
         """
         expired = self._expire()
-        plan = self.scheduler.schedule()
+        started_s = self._clock()
+        plan = self.scheduler.schedule(self._pace.n_tokens)
         if plan.is_empty:
             return expired
         logits = self.runner.run(plan)
@@ -158,11 +161,13 @@ class Engine:
                 for chunk in plan.sampling]  # fmt: skip
         n_known = [chunk.seq.n_known for chunk in plan.sampling]
         self.scheduler.apply(plan, [_token_ids(choices_of_one) for choices_of_one in kept])
-        return expired + [
+        pieces = [
             piece
             for chunk, choices_of_one, n_before in zip(plan.sampling, kept, n_known, strict=True)
             for piece in self._pieces(chunk.seq, choices_of_one[: chunk.seq.n_known - n_before])
         ]
+        self._pace.learn(plan.n_tokens, self._clock() - started_s)
+        return expired + pieces
 
     def abort(self, request_id: str, error: SiroccoError | None = None) -> Piece | None:
         """End a request in any phase and give back its blocks; None if it is not there any more."""

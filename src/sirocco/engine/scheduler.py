@@ -62,6 +62,11 @@ class StepPlan:
         return not self.chunks
 
     @property
+    def n_tokens(self) -> int:
+        """Tokens of all chunks."""
+        return sum(chunk.n_tokens for chunk in self.chunks)
+
+    @property
     def sampling(self) -> list[Chunk]:
         """The chunks after which a token is chosen, in order."""
         return [chunk for chunk in self.chunks if chunk.samples]
@@ -123,15 +128,21 @@ class Scheduler:
         self.counters.enter(seq.account)
         self.waiting.add(seq)
 
-    def schedule(self) -> StepPlan:
-        """Choose the next step's chunks, and give each the blocks it writes to."""
+    def schedule(self, max_tokens: int | None = None) -> StepPlan:
+        """Choose the next step's chunks, and give each the blocks it writes to.
+
+        Args:
+            max_tokens: in this step, if less than in any; each sequence gets one in any case.
+        """
+        budget = self._max_step_tokens if max_tokens is None else max_tokens
+        budget = min(self._max_step_tokens, max(self._max_running, budget))
         chosen: dict[Sequence, int] = {}
         for seq in [seq for seq in self.running if seq.n_uncomputed == 1]:
             if seq.state is SequenceState.RUNNING and self._make_room(seq, 1, chosen):
                 chosen[seq] = 1
         self._admit(chosen)
-        self._share_prefill(chosen)
-        n_left = self._max_step_tokens - sum(chosen.values())
+        self._share_prefill(chosen, budget)
+        n_left = budget - sum(chosen.values())
         chunks = []
         for seq, n_tokens in chosen.items():
             samples = n_tokens == seq.n_uncomputed
@@ -301,13 +312,13 @@ class Scheduler:
             self._preempt(seq, chosen)
         return True
 
-    def _share_prefill(self, chosen: dict[Sequence, int]) -> None:
+    def _share_prefill(self, chosen: dict[Sequence, int], budget: int) -> None:
         """Split what decode left of the budget: a token for each, the rest fairly.
 
         First among accounts, by weight, then within each: who needs least is served first.
         """
         prefilling = [seq for seq in self.running if seq not in chosen]
-        spare = self._max_step_tokens - sum(chosen.values()) - len(prefilling)
+        spare = budget - sum(chosen.values()) - len(prefilling)
         shares = _prefill_shares(prefilling, max(0, spare))
         for seq in prefilling:
             if seq.state is not SequenceState.RUNNING:
