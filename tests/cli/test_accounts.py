@@ -17,7 +17,7 @@ def test_creating_as_json_prints_one_object(sirocco):
     done = sirocco("accounts", "create", "--name", "Levante", "--json")
 
     made = json.loads(done.out)
-    assert made.keys() == {"account_id", "name"}
+    assert made.keys() == {"account_id", "name", "weight"}
     assert made["name"] == "Levante"
 
 
@@ -48,7 +48,7 @@ def test_accounts_are_listed_the_oldest_first(sirocco):
     listed = json.loads(sirocco("accounts", "list", "--json").out)
 
     assert [(row["account_id"], row["name"]) for row in listed] == [(ids[0], "b"), (ids[1], "a")]
-    assert all(row.keys() == {"account_id", "name", "created_at"} for row in listed)
+    assert all(row.keys() == {"account_id", "name", "weight", "created_at"} for row in listed)
 
 
 @pytest.mark.parametrize(
@@ -61,5 +61,26 @@ def test_a_name_is_shown_as_it_is(sirocco, monkeypatch, name):
 
     header, row = sirocco("accounts", "list").out.splitlines()
 
-    assert header.split() == ["account_id", "name", "created_at"]
+    assert header.split() == ["account_id", "name", "weight", "created_at"]
     assert row.startswith(f"{account_id}  {name}  ")
+
+
+def test_a_weight_is_given_and_changed(sirocco):
+    made = json.loads(sirocco("accounts", "create", "--name", "a", "--weight", "2", "--json").out)
+    (before,) = json.loads(sirocco("accounts", "list", "--json").out)
+
+    assert sirocco("accounts", "weight", made["account_id"], "0.5").status == 0
+
+    (after,) = json.loads(sirocco("accounts", "list", "--json").out)
+    assert (made["weight"], before["weight"], after["weight"]) == (2.0, 2.0, 0.5)
+
+
+@pytest.mark.parametrize("weight", ["0", "101", "nan", "inf"])
+def test_a_weight_out_of_its_range_is_refused(refused, weight):
+    assert "'/weight' must be in 0.01 … 100" in refused(
+        "accounts", "create", "--name", "a", "--weight", weight
+    )
+
+
+def test_the_weight_of_no_account_cannot_be_changed(refused):
+    assert "must be an existing account" in refused("accounts", "weight", "0" * 32, "2")

@@ -59,7 +59,7 @@ def test_a_secret_verifies_as_the_api_token_it_was_made_with(tokens, account_id)
     secret, token = tokens.create(account_id, name="laptop")
 
     assert tokens.verify(secret) == token
-    assert token == ApiToken(token.id, account_id, "laptop", secret[:8], NOW, None, None)
+    assert token == ApiToken(token.id, account_id, "laptop", secret[:8], NOW, None, None, 1.0)
 
 
 def test_each_secret_verifies_as_its_own_api_token(tokens, account_id):
@@ -361,3 +361,17 @@ def test_processes_that_start_at_once_share_one_pepper(tmp_path):
 
     expected = hashlib.sha256((tmp_path / "pepper").read_bytes()).hexdigest()
     assert [out.decode().strip() for out, _ in outputs] == [expected] * 4, outputs
+
+
+def test_an_api_token_tells_the_weight_of_its_account_as_it_is_now(database):
+    accounts = Accounts(database)
+    account = accounts.create("heavy", weight=3.0)
+    tokens = ApiTokens(database, PEPPER)
+    secret, token = tokens.create(account.id, name="x")
+
+    accounts.set_weight(account.id, 4.5)
+
+    assert token.account_weight == 3.0
+    now = tokens.verify(secret)
+    assert now is not None
+    assert now.account_weight == 4.5

@@ -33,7 +33,7 @@ class Pace:
         return min(self._max_tokens, max(FEWEST_TOKENS, int(self._tokens_per_s * self._target_s)))
 
     def learn(self, n_tokens: int, elapsed_s: float) -> None:
-        """Take note of a step. Small ones wait for memory, not for arithmetic: they tell nothing."""
+        """Take note of a step. Small ones tell nothing: they wait for memory alone."""
         if n_tokens < min(FEWEST_TOKENS, self._max_tokens) or elapsed_s <= 0.0:
             return
         now = n_tokens / elapsed_s

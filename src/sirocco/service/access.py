@@ -9,10 +9,15 @@ from sirocco.store.api_tokens import SECRET_FORMAT, ApiTokens
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Someone who proved to hold an API token of an account."""
+    """Someone who proved to hold an API token of an account.
+
+    Attributes:
+        weight: share of the account beside others that use the same engine.
+    """
 
     account_id: str
     api_token_id: str
+    weight: float = 1.0
 
 
 class Access:
@@ -32,4 +37,4 @@ class Access:
         token = await asyncio.to_thread(self._api_tokens.verify, secret)
         if token is None or token.account_id != account_id:
             raise WrongCredentials("no API token of this account")
-        return Caller(account_id=token.account_id, api_token_id=token.id)
+        return Caller(token.account_id, token.id, token.account_weight)

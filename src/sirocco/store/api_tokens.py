@@ -24,7 +24,7 @@ from sqlalchemy import insert, select, update
 from sirocco.errors import ConfigError, InvalidInput
 from sirocco.store.accounts import Accounts
 from sirocco.store.db import Database
-from sirocco.store.tables import api_tokens, utc_now
+from sirocco.store.tables import accounts, api_tokens, utc_now
 from sirocco.store.values import new_id, require_name, require_zone
 
 SECRET_FORMAT = re.compile(r"\A[A-Za-z0-9_-]{40}\Z")
@@ -42,6 +42,7 @@ class ApiToken:
         prefix: the first 8 characters of its secret, for a person to tell it from others.
         expires_at: from this moment on it is not recognised; None is never.
         revoked_at: None if it was not revoked.
+        account_weight: share of its account beside others.
     """
 
     id: str
@@ -51,9 +52,13 @@ class ApiToken:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    account_weight: float
 
 
-_SELECT = select(*(api_tokens.c[field.name] for field in fields(ApiToken)))
+_SELECT = select(
+    *(api_tokens.c[field.name] for field in fields(ApiToken) if field.name != "account_weight"),
+    accounts.c.weight.label("account_weight"),
+).join(accounts)
 
 
 class ApiTokens:
@@ -79,7 +84,8 @@ class ApiTokens:
         Raises: InvalidInput if there is no such account, the name does not have 1 to 100
             characters without control characters, or expires_at has no time zone.
         """
-        if Accounts(self._database).find(account_id) is None:
+        account = Accounts(self._database).find(account_id)
+        if account is None:
             raise InvalidInput(f"'/account_id' must be an existing account, got {account_id!r}")
         secret = secrets.token_urlsafe(30)  # four characters for three bytes: 40
         token = ApiToken(
@@ -90,9 +96,11 @@ class ApiTokens:
             created_at=self._clock(),
             expires_at=require_zone("expires_at", expires_at),
             revoked_at=None,
+            account_weight=account.weight,
         )
+        values = asdict(token) | {"digest": self._digest(secret)}
+        del values["account_weight"]
         with self._database.begin() as connection:
-            values = asdict(token) | {"digest": self._digest(secret)}
             connection.execute(insert(api_tokens).values(**values))
         return secret, token
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    text,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -70,6 +71,8 @@ accounts = Table(
     Column("id", String(32), primary_key=True),  # 32 hex digits
     Column("name", String(100), nullable=False),
     Column("created_at", UtcDateTime(), nullable=False),
+    # Its share of an engine beside other accounts: twice the weight is served twice as much.
+    Column("weight", Float, nullable=False, server_default=text("1")),
 )
 
 api_tokens = Table(

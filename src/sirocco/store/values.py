@@ -10,6 +10,7 @@ from sirocco.errors import InvalidInput
 
 _ID_FORMAT = re.compile(r"\A[0-9a-f]{32}\Z")
 _NAME_LIMIT = 100
+_LEAST_WEIGHT, _MOST_WEIGHT = 0.01, 100.0
 _NOT_TEXT = {"Cc", "Cs"}  # control characters; surrogates, which no database can hold
 
 
@@ -36,6 +37,15 @@ def require_name(name: str) -> str:
     if any(unicodedata.category(character) in _NOT_TEXT for character in name):
         raise InvalidInput(f"'/name' must have no control characters, got {name!r}")
     return name
+
+
+def require_weight(weight: float) -> float:
+    """Give an account's weight back. Raises: InvalidInput unless it is in 0.01 … 100."""
+    if not _LEAST_WEIGHT <= weight <= _MOST_WEIGHT:
+        raise InvalidInput(
+            f"'/weight' must be in {_LEAST_WEIGHT} … {_MOST_WEIGHT:g}, got {weight!r}"
+        )
+    return weight
 
 
 def require_zone(field: str, moment: datetime | None) -> datetime | None:
