@@ -1,13 +1,15 @@
 """One row, one choice, whatever the neighbours are."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sirocco.engine.sampler import Row, sample, uniform
+from sirocco.engine.token_counts import TokenCounts
 from sirocco.types import SamplingParams
 
 LOGITS = torch.tensor([1.0, 3.0, 2.0, -1.0, 2.5])
@@ -127,31 +129,153 @@ def test_the_logits_given_are_not_changed():
     assert torch.equal(logits, LOGITS[None])
 
 
-samplings = st.builds(
+def test_the_largest_numbers_are_numbers():
+    """Their sum is infinite, which is no reason to refuse them."""
+    huge = torch.full((300,), 3e38)
+    huge[7] = 3.4e38
+
+    assert choose(huge, temperature=0.0) == 7
+    assert choose(huge, temperature=1.0) == 7
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-6, 1e-30, 1e-45, 5e-324])
+def test_next_to_no_temperature_is_greedy(temperature):
+    assert set(drawn(n=50, temperature=temperature)) == {1}
+
+
+def test_next_to_no_temperature_draws_among_the_likeliest_alone():
+    logits = torch.tensor([1.0, 2.0, -1e30, 2.0])
+    rows = [row(seed=seed, temperature=5e-324) for seed in range(100)]
+
+    choices = sample(logits.repeat(100, 1), rows)
+
+    assert {choice.token_id for choice in choices} == {1, 3}
+
+
+def test_logprobs_are_ordered_by_probability_then_token_id():
+    logits = torch.zeros(1000)
+    logits[[900, 30, 500]] = 1.0
+
+    (choice,) = sample(logits[None], [row(temperature=0.0, logprobs=6)])
+
+    assert choice.logprob is not None
+    assert [token_id for token_id, _ in choice.logprob.top] == [30, 500, 900, 0, 1, 2]
+
+
+def test_each_row_gets_as_many_alternatives_as_it_asked_for():
+    rows = [row(logprobs=n) for n in (0, None, 3, 1)]
+
+    choices = sample(LOGITS.repeat(4, 1), rows)
+
+    assert [c.logprob and len(c.logprob.top) for c in choices] == [0, None, 3, 1]
+
+
+@pytest.mark.parametrize("penalty", [5e-324, 1e-30, 10.0])
+def test_no_penalty_makes_a_number_infinite(penalty):
+    logits = torch.tensor([3e38, -3e38, 0.0, 1.0])
+
+    choice = choose(logits, prompt=(0, 1, 2), repetition_penalty=penalty, temperature=1.0)
+
+    assert choice == 0
+
+
+def test_kept_counts_choose_what_counting_anew_does():
+    """Also where guesses follow the tokens that were counted, which changes nothing kept."""
+    params = SamplingParams(
+        temperature=0.0, repetition_penalty=1.4, frequency_penalty=0.3, presence_penalty=-0.2
+    )
+    logits = torch.randn(1, 60, generator=torch.Generator().manual_seed(3)).repeat(4, 1)
+    prompt, output, guesses = [5, 9, 5], [7, 9, 7], [11, 7, 30]
+    counts = TokenCounts([*prompt, *output], len(prompt))
+    texts = [[*prompt, *output, *guesses[:n]] for n in range(4)]
+
+    kept = sample(logits, [Row(params, 1, text, len(prompt), counts) for text in texts])
+
+    assert kept == sample(logits, [Row(params, 1, text, len(prompt)) for text in texts])
+    assert counts.n_tokens == len(prompt) + len(output)
+
+
+# Rows that could disturb their neighbours, or be disturbed. Sizes are those where something
+# changes: less than a run, not a whole number of runs, more than the likeliest that are tried.
+VOCAB_SIZES = (5, 50, 259, 4608)
+SCALES = (0.0, 1e-30, 0.3, 3.0, 30.0, 1e30, 1e38)
+BAD = (math.nan, math.inf, -math.inf)
+TEMPERATURES = (0.0, 5e-324, 1e-6, 1e-3, 0.3, 1.0, 5.0)
+
+
+def penalties(low, high, none):
+    return st.just(none) | st.sampled_from([low, high]) | st.floats(low, high)
+
+
+hostile_samplings = st.builds(
     SamplingParams,
-    temperature=st.sampled_from([0.0, 0.3, 1.0, 5.0]),
-    top_k=st.integers(0, 60),
-    top_p=st.floats(0.001, 1.0),
-    min_p=st.floats(0.0, 1.0),
-    repetition_penalty=st.floats(0.1, 3.0),
-    frequency_penalty=st.floats(-2.0, 2.0),
-    presence_penalty=st.floats(-2.0, 2.0),
-    logit_bias=st.none() | st.dictionaries(st.integers(0, 49), st.floats(-100, 100), max_size=3),
-    logprobs=st.none() | st.integers(0, 20),
+    temperature=st.sampled_from(TEMPERATURES),
+    top_k=st.just(0) | st.integers(1, 300),
+    top_p=st.just(1.0) | st.floats(0.001, 1.0) | st.just(5e-324),
+    min_p=st.just(0.0) | st.floats(0.0, 1.0),
+    repetition_penalty=penalties(5e-324, 10.0, 1.0),
+    frequency_penalty=penalties(-2.0, 2.0, 0.0),
+    presence_penalty=penalties(-2.0, 2.0, 0.0),
+    logit_bias=st.none() | st.dictionaries(st.integers(0, 4), st.sampled_from([-100, 100, 0.5])),
+    logprobs=st.none() | st.integers(0, 5),
 )
 
 
-@settings(max_examples=100, deadline=None)
-@given(params=st.lists(samplings, min_size=1, max_size=6), seed=st.integers(0, 2**63 - 1))
-def test_a_choice_does_not_depend_on_the_batch(params, seed):
-    logits = torch.randn(len(params), 50, generator=torch.Generator().manual_seed(seed)) * 3
-    rows = [Row(p, seed + i, [1, 2, 2, 7], 2) for i, p in enumerate(params)]
+@st.composite
+def hostile_rows(draw, vocab_size):
+    """One row of logits, and what its choice depends on."""
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    logits = torch.randn(vocab_size, generator=generator) * draw(st.sampled_from(SCALES))
+    if draw(st.booleans()):
+        logits = logits.clamp(-3, 3).round()  # many are equal
+    if draw(st.integers(0, 4)) == 0:
+        logits[draw(st.integers(0, vocab_size - 1))] = draw(st.sampled_from(BAD))
+    token_ids = draw(st.lists(st.integers(0, vocab_size - 1), min_size=1, max_size=30))
+    n_prompt_tokens = draw(st.integers(1, len(token_ids)))
+    counts = TokenCounts(token_ids, n_prompt_tokens) if draw(st.booleans()) else None
+    seed = draw(st.integers(0, 2**63 - 1))
+    return logits, Row(draw(hostile_samplings), seed, token_ids, n_prompt_tokens, counts)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), vocab_size=st.sampled_from(VOCAB_SIZES))
+def test_a_choice_has_the_same_bits_in_any_company(data, vocab_size):
+    """Token and log-probabilities: alone, in a batch of hostile rows, and in another order."""
+    batch = data.draw(st.lists(hostile_rows(vocab_size), min_size=2, max_size=33))
+    logits, rows = torch.stack([of_one for of_one, _ in batch]), [row for _, row in batch]
+    order = data.draw(st.permutations(range(len(batch))))
+    before = logits.clone()
 
     together = sample(logits, rows)
 
-    alone = [sample(logits[i : i + 1], rows[i : i + 1])[0] for i in range(len(rows))]
-    assert [c.token_id for c in together] == [c.token_id for c in alone]
-    assert all(c.token_id is not None for c in together)
+    assert together == [sample(logits[i : i + 1], [row])[0] for i, row in enumerate(rows)]
+    reordered = sample(logits[order], [rows[i] for i in order])
+    assert reordered == [together[i] for i in order]
+    finite = torch.isfinite(logits).all(dim=1).tolist()
+    assert [choice.token_id is not None for choice in together] == finite
+    assert torch.equal(logits.nan_to_num(), before.nan_to_num())
+
+
+def test_a_choice_has_the_same_bits_in_any_company_of_a_whole_vocabulary():
+    """32000 tokens, of each kind of request several, in one and in two threads."""
+    kinds: list[dict[str, Any]] = [
+        {}, {"top_p": 0.9}, {"top_p": 0.999, "min_p": 1e-4}, {"top_k": 50}, {"top_k": 3000},
+        {"min_p": 0.1}, {"logprobs": 20, "temperature": 0.0}, {"repetition_penalty": 1.3},
+        {"frequency_penalty": 0.5, "top_p": 0.5}, {"temperature": 1e-6},
+    ]  # fmt: skip
+    logits = torch.randn(40, 32_000, generator=torch.Generator().manual_seed(1)) * 2
+    logits[11, 5] = math.nan
+    rows = [row(seed=i, output=range(i), **kinds[i % len(kinds)]) for i in range(40)]
+
+    together = sample(logits, rows)
+
+    n_threads = torch.get_num_threads()
+    for n in (1, 2):
+        torch.set_num_threads(n)
+        alone = [sample(logits[i : i + 1], [row])[0] for i, row in enumerate(rows)]
+        assert torch.get_num_threads() == n
+        assert alone == together
+    torch.set_num_threads(n_threads)
 
 
 @given(seed=st.integers(0, 2**63 - 1), position=st.integers(0, 200_000))

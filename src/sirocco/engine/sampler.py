@@ -2,21 +2,30 @@
 
 Random numbers are stateless: a hash of (seed, position) gives one uniform number per token, so
 an answer does not change with its batch mates, a preemption or the cutting of its prompt.
+
+On a CPU a choice has the same bits in any batch. Only two kinds of operation are used on many
+rows at once: those that do not round, or round each number for itself (comparisons, sums and
+quotients of two numbers), and those that torch computes row by row in an order of the row's
+own (softmax, cumsum, sums of short runs). `tests/engine/test_sampler.py` holds it to that.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from sirocco.engine.drawing import draw
+from sirocco.engine.penalties import add_bias, penalise, wants_penalties
+from sirocco.engine.ranking import likeliest, top
+from sirocco.engine.token_counts import TokenCounts
 from sirocco.types import SamplingParams, TokenLogprob
 
 _MASK_64 = 2**64 - 1
 
-_FIRST_TRIED = 256
-"""Likeliest tokens that are looked at before all of them are."""
+_N_TOGETHER = 16
+"""Rows that are changed at once: of 32000 tokens they are 2 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +34,15 @@ class Row:
 
     Attributes:
         token_ids: prompt and output so far; the new token's position is its length.
+        counts: of the first tokens of `token_ids`, kept from step to step by the caller; what
+            follows them is counted for this choice alone. None counts all of them now.
     """
 
     sampling: SamplingParams
     seed: int
     token_ids: Sequence[int]
     n_prompt_tokens: int
+    counts: TokenCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +53,23 @@ class Choice:
     logprob: TokenLogprob | None = None
 
 
+@torch.inference_mode()
 def sample(logits: Tensor, rows: Sequence[Row]) -> list[Choice]:
     """Choose one token per row.
 
-    Biases and penalties change the logits first; then temperature, top_k, top_p and min_p, in
+    Penalties and biases change the logits first; then temperature, top_k, top_p and min_p, in
     this order, decide among which tokens the row's random number chooses. Log-probabilities
-    are those of the model, before any of these.
+    are those of the model, before any of these. A model's logits are all finite: a row with
+    one that is not chooses nothing.
 
     Args:
         logits: [B, V] float32; not changed.  rows: B of them.
     """
-    # A sum is finite only if all of its numbers are: one look at them, and no copy.
-    is_sound = torch.isfinite(logits.sum(dim=1))
-    sound = is_sound.tolist()
-    safe = logits if all(sound) else torch.where(is_sound[:, None], logits, 0.0)
-    token_ids = _choose(_adjusted(safe, rows), rows)
-    return [
-        Choice(token_id, _logprob(scores, token_id, row.sampling.logprobs))
-        if row_is_sound
-        else Choice(None)
-        for token_id, scores, row, row_is_sound in zip(token_ids, safe, rows, sound, strict=True)
-    ]
+    with _one_thread(logits.device):
+        sound = [index for index, is_sound in enumerate(_are_sound(logits)) if is_sound]
+        token_ids = _choose(logits, rows, sound)
+        logprobs = _logprobs(logits, rows, token_ids)
+    return [Choice(token_ids.get(index), logprobs.get(index)) for index in range(len(rows))]
 
 
 def uniform(seed: int, position: int) -> float:
@@ -80,146 +88,139 @@ def _mix(z: int) -> int:
     return z ^ (z >> 31)
 
 
-def _adjusted(logits: Tensor, rows: Sequence[Row]) -> Tensor:
-    """Apply penalties and biases where there are any: [B, V] → [B, V], a copy only then."""
-    if not any(_wants_adjustment(row.sampling) for row in rows):
-        return logits
-    return torch.stack([
-        _adjust(x, row) if _wants_adjustment(row.sampling) else x
-        for x, row in zip(logits, rows, strict=True)
-    ])  # fmt: skip
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """Keep torch to the calling thread on a CPU.
+
+    Its threads wait for each other by spinning. Beside other work one sum over the logits of
+    64 rows took 0.2 ms in two threads when all went well, and 12 ms in the median; 0.35 ms in one.
+    """
+    n_threads = torch.get_num_threads()
+    if device.type != "cpu" or n_threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
-def _wants_adjustment(sampling: SamplingParams) -> bool:
-    return bool(
-        sampling.repetition_penalty != 1.0
-        or sampling.frequency_penalty
-        or sampling.presence_penalty
-        or sampling.logit_bias
-    )
+def _are_sound(logits: Tensor) -> list[bool]:
+    """Say of each row whether all of its numbers are finite."""
+    # A sum is finite only if all of its numbers are: one look at them, and no copy. It may be
+    # infinite for the largest of finite numbers, so such rows are looked at more closely.
+    are_sound: list[bool] = torch.isfinite(logits.sum(dim=1)).tolist()
+    doubtful = [index for index, is_sound in enumerate(are_sound) if not is_sound]
+    if doubtful:
+        for index, is_sound in zip(
+            doubtful, torch.isfinite(logits[doubtful]).all(dim=1).tolist(), strict=True
+        ):
+            are_sound[index] = is_sound
+    return are_sound
 
 
-def _adjust(logits: Tensor, row: Row) -> Tensor:
-    """Apply one row's penalties and biases: [V] → [V]."""
-    sampling = row.sampling
-    if sampling.repetition_penalty != 1.0:
-        logits = _penalise_repetition(logits, row, sampling.repetition_penalty)
-    if sampling.frequency_penalty or sampling.presence_penalty:
-        logits = _penalise_output(logits, row)
-    if sampling.logit_bias:
-        ids = torch.tensor(list(sampling.logit_bias), device=logits.device)
-        bias = torch.tensor(list(sampling.logit_bias.values()), device=logits.device)
-        logits = logits.index_add(0, ids, bias.to(logits.dtype))
-    return logits
+def _choose(logits: Tensor, rows: Sequence[Row], indices: Sequence[int]) -> dict[int, int]:
+    """Choose for the rows of these indices: index → token id."""
+    as_they_are: list[int] = []
+    changed: list[int] = []
+    for index in indices:
+        sampling = rows[index].sampling
+        is_free = sampling.temperature == 0 and not _is_adjusted(sampling)
+        (as_they_are if is_free else changed).append(index)
+    chosen: dict[int, int] = {}
+    if as_they_are:
+        best = likeliest(_pick(logits, as_they_are)).tolist()
+        chosen |= zip(as_they_are, best, strict=True)
+    for some in _blocks(changed):
+        # A copy, which is ours to change.
+        chosen |= zip(some, _choose_from(_copy(logits, some), [rows[i] for i in some]), strict=True)
+    return chosen
 
 
-def _penalise_repetition(logits: Tensor, row: Row, penalty: float) -> Tensor:
-    """Make every token that was seen before less likely. Source: Keskar 2019 §4.1."""
-    seen = torch.tensor(sorted(set(row.token_ids)), device=logits.device)
-    scores = logits[seen]
-    return logits.index_copy(0, seen, torch.where(scores > 0, scores / penalty, scores * penalty))
-
-
-def _penalise_output(logits: Tensor, row: Row) -> Tensor:
-    """Subtract what the tokens of the output so far cost, by count and by presence."""
-    counts = Counter(row.token_ids[row.n_prompt_tokens :])
-    if not counts:
-        return logits
-    ids = torch.tensor(list(counts), device=logits.device)
-    n_times = torch.tensor(list(counts.values()), device=logits.device, dtype=logits.dtype)
-    sampling = row.sampling
-    cost = sampling.frequency_penalty * n_times + sampling.presence_penalty
-    return logits.index_add(0, ids, -cost)
-
-
-def _choose(logits: Tensor, rows: Sequence[Row]) -> list[int]:
-    """Greedy rows take the likeliest token; the others draw: [B, V] → B token ids."""
-    token_ids: list[int] = logits.argmax(dim=1).tolist()
+def _choose_from(scores: Tensor, rows: Sequence[Row]) -> list[int]:
+    """Choose one token per row: [B, V] float32, overwritten."""
+    _adjust(scores, rows)
     drawing = [index for index, row in enumerate(rows) if row.sampling.temperature > 0]
+    token_ids = [-1] * len(rows)
+    if len(drawing) < len(rows):
+        token_ids = likeliest(scores).tolist()
     if drawing:
-        drawn = _draw(logits[drawing], [rows[index] for index in drawing])
+        numbers = [uniform(rows[index].seed, len(rows[index].token_ids)) for index in drawing]
+        drawn = draw(_pick(scores, drawing), [rows[index].sampling for index in drawing], numbers)
         for index, token_id in zip(drawing, drawn, strict=True):
             token_ids[index] = token_id
     return token_ids
 
 
-def _draw(logits: Tensor, rows: Sequence[Row]) -> list[int]:
-    """Draw one token per row from what its filters leave: [B, V] → B token ids."""
-    numbers = [uniform(row.seed, len(row.token_ids)) for row in rows]
-    token_ids = [-1] * len(rows)
-    free = [i for i, row in enumerate(rows) if not _wants_filter(row.sampling)]
-    if free:
-        drawn = _draw_from_all(logits[free], [rows[i] for i in free], [numbers[i] for i in free])
-        for i, token_id in zip(free, drawn, strict=True):
-            token_ids[i] = token_id
-    for i, row in enumerate(rows):
-        if _wants_filter(row.sampling):
-            token_ids[i] = _draw_from_likeliest(logits[i], row.sampling, numbers[i])
-    return token_ids
+def _is_adjusted(sampling: SamplingParams) -> bool:
+    return bool(wants_penalties(sampling) or sampling.logit_bias)
 
 
-def _wants_filter(sampling: SamplingParams) -> bool:
-    return bool(sampling.top_k or sampling.top_p < 1.0 or sampling.min_p)
+def _adjust(scores: Tensor, rows: Sequence[Row]) -> None:
+    """Apply each row's penalties, then its biases: [B, V], changed in place."""
+    samplings = [row.sampling for row in rows]
+    penalised = [index for index, of_one in enumerate(samplings) if wants_penalties(of_one)]
+    if penalised:
+        counts = [_counts(rows[index]) for index in penalised]
+        penalise(scores, penalised, [samplings[index] for index in penalised], counts)
+    biased = {index: of_one.logit_bias for index, of_one in enumerate(samplings)
+              if of_one.logit_bias}  # fmt: skip
+    if biased:
+        add_bias(scores, list(biased), list(biased.values()))
 
 
-def _draw_from_all(logits: Tensor, rows: Sequence[Row], numbers: Sequence[float]) -> list[int]:
-    """Draw from the whole vocabulary, which needs no order: [B, V] → B token ids."""
-    temperatures = torch.tensor(
-        [[row.sampling.temperature] for row in rows], dtype=torch.float64, device=logits.device
-    )
-    total = (logits.double() / temperatures).softmax(dim=1).cumsum(dim=1)
-    aims = torch.tensor(numbers, dtype=torch.float64, device=logits.device)[:, None]
-    # The first token whose cumulated probability exceeds the number; never one of zero.
-    places = torch.searchsorted(total, aims * total[:, -1:], right=True)
-    last = torch.searchsorted(total, total[:, -1:].contiguous())  # the last one that is not zero
-    drawn: list[int] = torch.minimum(places, last).flatten().tolist()
-    return drawn
+def _counts(row: Row) -> TokenCounts:
+    """Give the counts of a row's tokens: those that were kept, if they reach so far."""
+    if row.counts is None:
+        return TokenCounts(row.token_ids, row.n_prompt_tokens)
+    if row.counts.n_tokens == len(row.token_ids):
+        return row.counts
+    return row.counts.followed_by(row.token_ids[row.counts.n_tokens :])
 
 
-def _draw_from_likeliest(logits: Tensor, sampling: SamplingParams, number: float) -> int:
-    """Draw from the tokens that top_k, top_p and min_p leave, in this order: [V] → token id."""
-    probs, order = _likeliest(logits, sampling)
-    # The token that crosses p is the last that stays: what lies before it is less than p.
-    before = probs.cumsum(dim=0) - probs
-    probs = probs.masked_fill(before >= sampling.top_p, 0.0)
-    probs = probs.masked_fill(probs < sampling.min_p * probs[0], 0.0)
-    total = probs.cumsum(dim=0)
-    place = int((total <= number * total[-1]).sum())
-    last = int((probs > 0).sum()) - 1
-    return int(order[min(place, last)])
+def _logprobs(
+    logits: Tensor, rows: Sequence[Row], token_ids: dict[int, int]
+) -> dict[int, TokenLogprob]:
+    """Log-probabilities for the rows that want them and have a token: index → logprob."""
+    wanting = [index for index in token_ids if rows[index].sampling.logprobs is not None]
+    found: dict[int, TokenLogprob] = {}
+    for some in _blocks(wanting):
+        n_top = [rows[index].sampling.logprobs or 0 for index in some]
+        of_some = _logprobs_of(_copy(logits, some), [token_ids[index] for index in some], n_top)
+        found |= zip(some, of_some, strict=True)
+    return found
 
 
-def _likeliest(logits: Tensor, sampling: SamplingParams) -> tuple[Tensor, Tensor]:
-    """Probabilities and ids of the likeliest tokens, in order: as many as the filters look at.
-
-    Sorting a whole vocabulary takes longer than making a token, so a few are tried first.
-    """
-    scaled = logits.double() / sampling.temperature
-    if sampling.top_k:
-        ordered, order = _sorted_top(scaled, sampling.top_k)
-        ordered, order = ordered[: sampling.top_k], order[: sampling.top_k]
-        return ordered.softmax(dim=0), order
-    whole = scaled.logsumexp(dim=0)
-    for n_tried in (_FIRST_TRIED, len(logits)):
-        ordered, order = _sorted_top(scaled, n_tried)
-        probs = (ordered - whole).exp()
-        if probs.sum() >= sampling.top_p or probs[-1] < sampling.min_p * probs[0]:
-            break
-    return probs, order
-
-
-def _sorted_top(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Give the n highest and all that equal the last of them; equal ones by their ids."""
-    least = scores.topk(min(n, len(scores))).values[-1]
-    ids = (scores >= least).nonzero().flatten()
-    ordered, places = scores[ids].sort(descending=True, stable=True)
-    return ordered, ids[places]
+def _logprobs_of(
+    logits: Tensor, token_ids: Sequence[int], n_top: Sequence[int]
+) -> list[TokenLogprob]:
+    logprobs = logits.log_softmax(dim=1)
+    chosen = torch.tensor(token_ids, device=logits.device)[:, None]
+    values, ids = (found.tolist() for found in top(logprobs, max(n_top)))
+    return [
+        TokenLogprob(token_id, logprob, tuple(zip(of_ids[:n], of_values[:n], strict=True)))
+        for token_id, logprob, of_ids, of_values, n in zip(
+            token_ids,
+            logprobs.gather(1, chosen).flatten().tolist(),
+            ids,
+            values,
+            n_top,
+            strict=True,
+        )
+    ]
 
 
-def _logprob(logits: Tensor, token_id: int, n_top: int | None) -> TokenLogprob | None:
-    if n_top is None:
-        return None
-    logprobs = logits.log_softmax(dim=0)
-    values, ids = logprobs.topk(n_top)
-    top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
-    return TokenLogprob(token_id, float(logprobs[token_id]), top)
+def _blocks(indices: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Cut a list of rows into parts whose numbers fit into a cache, and need little memory."""
+    for first in range(0, len(indices), _N_TOGETHER):
+        yield indices[first : first + _N_TOGETHER]
+
+
+def _pick(logits: Tensor, indices: Sequence[int]) -> Tensor:
+    """Give the rows of these indices; a copy only if they are not all."""
+    return logits if len(indices) == len(logits) else _copy(logits, indices)
+
+
+def _copy(logits: Tensor, indices: Sequence[int]) -> Tensor:
+    return logits.index_select(0, torch.tensor(indices, device=logits.device))
