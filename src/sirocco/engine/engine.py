@@ -11,11 +11,13 @@ from sirocco.engine import sampler
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.output import OutputText
 from sirocco.engine.pace import Pace
+from sirocco.engine.penalties import wants_penalties
 from sirocco.engine.request import EngineLimits, Request
 from sirocco.engine.runner import ModelRunner
 from sirocco.engine.sampler import Choice, Row
 from sirocco.engine.scheduler import Chunk, Scheduler
 from sirocco.engine.sequence import Sequence, SequenceState
+from sirocco.engine.token_counts import TokenCounts
 from sirocco.errors import ModelFault, OutOfCapacity, SiroccoError, TimedOut
 from sirocco.kvcache.block_manager import BlockManager
 from sirocco.kvcache.prefix import root_name
@@ -200,6 +202,7 @@ class Engine:
                 weight=request.weight,
                 index=index,
                 root=root_name("account", request.account),
+                counts=_counts_of(request),
             )
             for index in range(sampling.n)
         ]
@@ -266,6 +269,12 @@ class Engine:
         )
 
 
+def _counts_of(request: Request) -> TokenCounts | None:
+    if not wants_penalties(request.sampling):
+        return None
+    return TokenCounts(request.prompt_token_ids, len(request.prompt_token_ids))
+
+
 def _seed_of(seed: int, index: int) -> int:
     """Return the seed of one of several answers; the first has that of the request."""
     return (seed + index * 0x9E3779B97F4A7C15) % 2**63
@@ -292,7 +301,7 @@ def _rows(chunk: Chunk) -> list[Row]:
     seq, guesses = chunk.seq, chunk.guesses
     return [
         Row(seq.sampling, seq.seed, [*seq.token_ids, *guesses[:n]] if n else seq.token_ids,
-            seq.n_prompt_tokens)
+            seq.n_prompt_tokens, seq.counts)
         for n in range(1 + len(guesses))
     ]  # fmt: skip
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from sirocco.engine.drafts import PromptLookup
+from sirocco.engine.token_counts import TokenCounts
 from sirocco.kvcache.block_manager import BlockTable
 from sirocco.kvcache.prefix import next_name
 from sirocco.types import FinishReason, SamplingParams
@@ -37,6 +38,7 @@ class Sequence:
         n_computed: tokens whose keys and values are in the cache (or were, behind the window).
         table: its blocks while it runs, else None.
         lookup: guesses of what comes next.
+        counts: of its tokens, where its sampling has penalties.
     """
 
     request_id: str
@@ -59,6 +61,7 @@ class Sequence:
     finish_reason: FinishReason | None = None
     table: BlockTable | None = field(default=None, repr=False)
     lookup: PromptLookup = field(default_factory=PromptLookup, repr=False)
+    counts: TokenCounts | None = field(default=None, repr=False)
 
     @property
     def n_known(self) -> int:
@@ -91,6 +94,8 @@ class Sequence:
     def append(self, token_id: int) -> FinishReason | None:
         """Add an output token; say why the answer ends with it, if it does."""
         self.token_ids.append(token_id)
+        if self.counts is not None:
+            self.counts.append(token_id)
         if token_id in self.end_token_ids:
             return FinishReason.STOP
         if self.n_output_tokens >= self.max_tokens:
