@@ -37,6 +37,21 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer must look like, to the letter.
+
+    Attributes:
+        kind: json_schema, or lark as llguidance reads it.
+        text: the schema as JSON, or the grammar.
+        field: of the request, for an error to name.
+    """
+
+    kind: Literal["json_schema", "lark"]
+    text: str
+    field: str = "grammar"
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How the next token is chosen and when an answer ends.
 
@@ -57,6 +72,7 @@ class SamplingParams:
         logprobs: how many alternatives to report beside each token; None reports nothing.
         n: answers per prompt.
         ignore_eos: go on past the model's end-of-sequence token.
+        grammar: what the answer must look like; None lets it be anything.
 
     Raises: InvalidInput naming the field, its value and its limit.
     """
@@ -75,6 +91,7 @@ class SamplingParams:
     logprobs: int | None = None
     n: int = 1
     ignore_eos: bool = False
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "top_k", "seed", "logprobs", "n"):
@@ -85,6 +102,8 @@ class SamplingParams:
             raise InvalidInput("'/top_p' must be > 0, got 0")
         if self.repetition_penalty == 0.0:
             raise InvalidInput("'/repetition_penalty' must be > 0, got 0")
+        if self.grammar is not None and self.ignore_eos:
+            raise InvalidInput("'/ignore_eos' must be false with '/grammar', which tells the end")
         if isinstance(self.stop, str):
             object.__setattr__(self, "stop", (self.stop,))
         object.__setattr__(self, "stop", tuple(self.stop))

@@ -22,6 +22,23 @@ def test_a_text_comes_back_from_its_tokens(tokenizer, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+@shared_fixture
+@given(text=st.text(min_size=1, max_size=40))
+def test_the_bytes_of_tokens_join_to_the_text_that_they_decode_to(tokenizer, text):
+    """A text's first token may have a space in front, which `decode` drops."""
+    token_ids = tokenizer.encode(text)
+
+    joined = b"".join(tokenizer.token_bytes(token_id) or b"" for token_id in token_ids)
+
+    expected = tokenizer.decode(token_ids)
+    assert joined.decode("utf-8", "replace") in (expected, f" {expected}")
+
+
+def test_control_tokens_and_ids_beyond_have_no_bytes(tokenizer):
+    assert tokenizer.token_bytes(tokenizer.eos_id) is None
+    assert tokenizer.token_bytes(tokenizer.vocab_size) is None
+
+
 def test_ids_lie_in_the_vocabulary(tokenizer):
     ids = tokenizer.encode("Grouped-query attention: 漢字 🌬️\n\t")
 

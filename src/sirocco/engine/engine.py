@@ -5,20 +5,21 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence as Run
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
 
-from sirocco.engine import sampler
+from sirocco.engine.choosing import choose
 from sirocco.engine.config import EngineConfig
+from sirocco.engine.grammar import GrammarCompiler, GrammarState
 from sirocco.engine.output import OutputText
 from sirocco.engine.pace import Pace
 from sirocco.engine.penalties import wants_penalties
 from sirocco.engine.request import EngineLimits, Request
 from sirocco.engine.runner import ModelRunner
-from sirocco.engine.sampler import Choice, Row
-from sirocco.engine.scheduler import Chunk, Scheduler
+from sirocco.engine.sampler import Choice
+from sirocco.engine.scheduler import Scheduler
 from sirocco.engine.sequence import Sequence, SequenceState
 from sirocco.engine.token_counts import TokenCounts
-from sirocco.errors import ModelFault, OutOfCapacity, SiroccoError, TimedOut
+from sirocco.errors import OutOfCapacity, SiroccoError, TimedOut
 from sirocco.kvcache.block_manager import BlockManager
 from sirocco.kvcache.prefix import root_name
 from sirocco.model.transformer import Transformer
@@ -157,16 +158,13 @@ class Engine:
         if plan.is_empty:
             return expired
         logits = self.runner.run(plan)
-        rows = [row for chunk in plan.sampling for row in _rows(chunk)]
-        choices = iter(sampler.sample(logits, rows) if rows else ())
-        kept = [_kept(chunk, list(islice(choices, 1 + len(chunk.guesses))))
-                for chunk in plan.sampling]  # fmt: skip
+        kept = choose(plan.sampling, logits)
         n_known = [chunk.seq.n_known for chunk in plan.sampling]
         self.scheduler.apply(plan, [_token_ids(choices_of_one) for choices_of_one in kept])
         pieces = [
             piece
             for chunk, choices_of_one, n_before in zip(plan.sampling, kept, n_known, strict=True)
-            for piece in self._pieces(chunk.seq, choices_of_one[: chunk.seq.n_known - n_before])
+            for piece in self._pieces(chunk.seq, choices_of_one, chunk.seq.n_known - n_before)
         ]
         self._pace.learn(plan.n_tokens, self._clock() - started_s)
         return expired + pieces
@@ -203,9 +201,19 @@ class Engine:
                 index=index,
                 root=root_name("account", request.account),
                 counts=_counts_of(request),
+                grammar=self._grammar_of(request),
             )
             for index in range(sampling.n)
         ]
+
+    def _grammar_of(self, request: Request) -> GrammarState | None:
+        grammar = request.sampling.grammar
+        return None if grammar is None else self._grammars.start(grammar)
+
+    @cached_property
+    def _grammars(self) -> GrammarCompiler:
+        vocab_size = self.model.config.vocab_size
+        return GrammarCompiler(self.tokenizer, vocab_size, self._end_token_ids())
 
     def _text(self, request: Request) -> OutputText:
         return OutputText(self.tokenizer, request.prompt_token_ids, request.sampling.stop)
@@ -225,20 +233,19 @@ class Engine:
         eos_id = self.tokenizer.eos_id
         return {*self.model.config.eos_token_ids, *(() if eos_id is None else (eos_id,))}
 
-    def _pieces(self, seq: Sequence, choices: Run[Choice]) -> list[Piece]:
+    def _pieces(self, seq: Sequence, choices: Run[Choice], n_added: int) -> list[Piece]:
         """Turn tokens that were added into text, which may end the answer, too."""
         live = self._live.get(seq.request_id)
         if live is None:  # another answer to the same prompt has just failed
             return []
-        if not choices:
-            error = ModelFault("the model's logits are not finite numbers")
-            piece = self.abort(seq.request_id, error)
+        if choices[0].token_id is None:
+            piece = self.abort(seq.request_id, choices[0].fault)
             return [piece] if piece is not None else []
         if not live.has_begun:
             live.has_begun = True
             for answer in live.answers[1:]:
                 self.scheduler.add(answer.seq, like=seq)
-        return [self._piece(seq, live, choices)]
+        return [self._piece(seq, live, choices[:n_added])]
 
     def _piece(self, seq: Sequence, live: _Live, choices: Run[Choice]) -> Piece:
         text = live.answers[seq.index].text
@@ -294,26 +301,6 @@ def _lateness(live: _Live, now: float) -> SiroccoError | None:
 
 def _n_cached(seq: Sequence) -> int:
     return seq.n_cached_tokens or 0
-
-
-def _rows(chunk: Chunk) -> list[Row]:
-    """Say what each choice of a chunk depends on: that of a guess's follower on the guess, too."""
-    seq, guesses = chunk.seq, chunk.guesses
-    return [
-        Row(seq.sampling, seq.seed, [*seq.token_ids, *guesses[:n]] if n else seq.token_ids,
-            seq.n_prompt_tokens, seq.counts)
-        for n in range(1 + len(guesses))
-    ]  # fmt: skip
-
-
-def _kept(chunk: Chunk, choices: Run[Choice]) -> list[Choice]:
-    """Keep the choices up to the first that its guess did not foresee, and that one."""
-    kept = [choices[0]]
-    for guess, following in zip(chunk.guesses, choices[1:], strict=True):
-        if kept[-1].token_id != guess or following.token_id is None:
-            break
-        kept.append(following)
-    return kept
 
 
 def _token_ids(choices: Run[Choice]) -> list[int] | None:

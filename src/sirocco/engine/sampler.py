@@ -9,6 +9,7 @@ quotients of two numbers), and those that torch computes row by row in an order 
 own (softmax, cumsum, sums of short runs). `tests/engine/test_sampler.py` holds it to that.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from sirocco.engine.drawing import draw
 from sirocco.engine.penalties import add_bias, penalise, wants_penalties
 from sirocco.engine.ranking import likeliest, top
 from sirocco.engine.token_counts import TokenCounts
+from sirocco.errors import ModelFault
 from sirocco.types import SamplingParams, TokenLogprob
 
 _MASK_64 = 2**64 - 1
@@ -36,6 +38,7 @@ class Row:
         token_ids: prompt and output so far; the new token's position is its length.
         counts: of the first tokens of `token_ids`, kept from step to step by the caller; what
             follows them is counted for this choice alone. None counts all of them now.
+        allowed: [V] bool, the tokens that may be chosen, one at least; None allows all.
     """
 
     sampling: SamplingParams
@@ -43,24 +46,29 @@ class Row:
     token_ids: Sequence[int]
     n_prompt_tokens: int
     counts: TokenCounts | None = None
+    allowed: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A chosen token; None if the logits are not numbers to choose by."""
+    """A chosen token; None if there is none to choose, and why."""
 
     token_id: int | None
     logprob: TokenLogprob | None = None
+    fault: ModelFault | None = None
+
+
+_NOTHING = Choice(None, fault=ModelFault("the model's logits are not finite numbers"))
 
 
 @torch.inference_mode()
 def sample(logits: Tensor, rows: Sequence[Row]) -> list[Choice]:
     """Choose one token per row.
 
-    Penalties and biases change the logits first; then temperature, top_k, top_p and min_p, in
-    this order, decide among which tokens the row's random number chooses. Log-probabilities
-    are those of the model, before any of these. A model's logits are all finite: a row with
-    one that is not chooses nothing.
+    Penalties and biases change the logits first, and tokens that are not allowed fall out; then
+    temperature, top_k, top_p and min_p, in this order, decide among which tokens the row's random
+    number chooses. Log-probabilities are those of the model, before any of these. A model's
+    logits are all finite: a row with one that is not chooses nothing.
 
     Args:
         logits: [B, V] float32; not changed.  rows: B of them.
@@ -69,7 +77,10 @@ def sample(logits: Tensor, rows: Sequence[Row]) -> list[Choice]:
         sound = [index for index, is_sound in enumerate(_are_sound(logits)) if is_sound]
         token_ids = _choose(logits, rows, sound)
         logprobs = _logprobs(logits, rows, token_ids)
-    return [Choice(token_ids.get(index), logprobs.get(index)) for index in range(len(rows))]
+    return [
+        Choice(token_ids[index], logprobs.get(index)) if index in token_ids else _NOTHING
+        for index in range(len(rows))
+    ]
 
 
 def uniform(seed: int, position: int) -> float:
@@ -125,8 +136,7 @@ def _choose(logits: Tensor, rows: Sequence[Row], indices: Sequence[int]) -> dict
     as_they_are: list[int] = []
     changed: list[int] = []
     for index in indices:
-        sampling = rows[index].sampling
-        is_free = sampling.temperature == 0 and not _is_adjusted(sampling)
+        is_free = rows[index].sampling.temperature == 0 and not _is_adjusted(rows[index])
         (as_they_are if is_free else changed).append(index)
     chosen: dict[int, int] = {}
     if as_they_are:
@@ -153,12 +163,13 @@ def _choose_from(scores: Tensor, rows: Sequence[Row]) -> list[int]:
     return token_ids
 
 
-def _is_adjusted(sampling: SamplingParams) -> bool:
-    return bool(wants_penalties(sampling) or sampling.logit_bias)
+def _is_adjusted(row: Row) -> bool:
+    sampling = row.sampling
+    return bool(wants_penalties(sampling) or sampling.logit_bias or row.allowed is not None)
 
 
 def _adjust(scores: Tensor, rows: Sequence[Row]) -> None:
-    """Apply each row's penalties, then its biases: [B, V], changed in place."""
+    """Apply each row's penalties, its biases, and what it may choose: [B, V], changed in place."""
     samplings = [row.sampling for row in rows]
     penalised = [index for index, of_one in enumerate(samplings) if wants_penalties(of_one)]
     if penalised:
@@ -168,6 +179,9 @@ def _adjust(scores: Tensor, rows: Sequence[Row]) -> None:
               if of_one.logit_bias}  # fmt: skip
     if biased:
         add_bias(scores, list(biased), list(biased.values()))
+    for score, row in zip(scores, rows, strict=True):
+        if row.allowed is not None:
+            score.masked_fill_(~row.allowed.to(score.device), -math.inf)
 
 
 def _counts(row: Row) -> TokenCounts:

@@ -219,7 +219,7 @@ class Scheduler:
         Only for few sequences at once, since many keep the multipliers busy anyway; and only into
         blocks that the sequence holds already, so that a wrong guess leaves nothing behind.
         """
-        if len(self.running) > _MOST_GUESSING:
+        if len(self.running) > _MOST_GUESSING or seq.grammar is not None:
             return ()
         n_slots = _table(seq).n_blocks_ever * self.blocks.block_size - seq.n_known
         n_wanted = seq.max_tokens - seq.n_output_tokens - 1

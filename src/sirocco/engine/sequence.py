@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from sirocco.engine.drafts import PromptLookup
+from sirocco.engine.grammar import GrammarState
 from sirocco.engine.token_counts import TokenCounts
 from sirocco.kvcache.block_manager import BlockTable
 from sirocco.kvcache.prefix import next_name
@@ -39,6 +40,7 @@ class Sequence:
         table: its blocks while it runs, else None.
         lookup: guesses of what comes next.
         counts: of its tokens, where its sampling has penalties.
+        grammar: where it stands in its grammar, if it has one.
     """
 
     request_id: str
@@ -62,6 +64,7 @@ class Sequence:
     table: BlockTable | None = field(default=None, repr=False)
     lookup: PromptLookup = field(default_factory=PromptLookup, repr=False)
     counts: TokenCounts | None = field(default=None, repr=False)
+    grammar: GrammarState | None = field(default=None, repr=False)
 
     @property
     def n_known(self) -> int:
@@ -96,6 +99,8 @@ class Sequence:
         self.token_ids.append(token_id)
         if self.counts is not None:
             self.counts.append(token_id)
+        if self.grammar is not None:
+            self.grammar.accept(token_id)
         if token_id in self.end_token_ids:
             return FinishReason.STOP
         if self.n_output_tokens >= self.max_tokens:

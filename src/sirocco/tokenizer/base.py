@@ -47,6 +47,13 @@ class Tokenizer(Protocol):
         """
         ...
 
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """Give what a token adds within a text, in UTF-8, perhaps part of a character.
+
+        None for control tokens and ids without a token.
+        """
+        ...
+
 
 def encode_around_control(
     text: str, control_ids: Mapping[str, int], encode: Callable[[str], list[int]]

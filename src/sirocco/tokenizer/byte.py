@@ -34,6 +34,10 @@ class ByteTokenizer:
         """See `Tokenizer`."""
         return _CONTROL_IDS.get(name)
 
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """See `Tokenizer`."""
+        return bytes([token_id - 3]) if 3 <= token_id < 259 else None
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """See `Tokenizer`."""
         return bytes(i - 3 for i in token_ids if 3 <= i < 259).decode("utf-8", "replace")

@@ -9,6 +9,25 @@ import tokenizers
 
 from sirocco.errors import CheckpointError
 
+_SPACE = "\u2581"
+"""How a space is written in a token."""
+
+
+def _letters_of_bytes() -> dict[str, int]:
+    """Say which byte a letter stands for in vocabularies of bytes.
+
+    Printable ones of Latin-1 stand for themselves, the others follow from U+0100 on.
+    Source: Radford 2019 (GPT-2), whose vocabularies began it.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {
+        chr(0x100 + index): byte for index, byte in enumerate(others)
+    }
+
+
+_BYTE_OF_LETTER = _letters_of_bytes()
+
 
 class HuggingFaceTokenizer:
     """A `tokenizer.json`, with the names of BOS and EOS from `tokenizer_config.json` beside it.
@@ -26,6 +45,9 @@ class HuggingFaceTokenizer:
             for id_, token in self._plain.get_added_tokens_decoder().items()
             if token.special
         }
+        self._added_ids = frozenset(self._plain.get_added_tokens_decoder())
+        decoder = json.loads(self._plain.to_str())["decoder"]
+        self._writes_bytes = '"ByteLevel"' in json.dumps(decoder)
         config = _config_beside(file)
         self.bos_id = self.control_id(_name(config.get("bos_token"), default="<s>"))
         self.eos_id = self.control_id(_name(config.get("eos_token"), default="</s>"))
@@ -60,6 +82,19 @@ class HuggingFaceTokenizer:
             else:
                 text += self._decode_after(ids) if text else self._decode(ids)
         return text
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """See `Tokenizer`."""
+        if token_id in self._byte_of:
+            return bytes([self._byte_of[token_id]])
+        token = self._plain.id_to_token(token_id)
+        if token is None or token in self._control_ids:
+            return None
+        if token_id in self._added_ids:  # written as it is
+            return str(token).encode()
+        if not self._writes_bytes:
+            return str(token).replace(_SPACE, " ").encode()
+        return bytes(_BYTE_OF_LETTER[letter] for letter in token if letter in _BYTE_OF_LETTER)
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         text: str = self._plain.decode(list(token_ids), skip_special_tokens=True)

@@ -8,6 +8,9 @@ from sentencepiece import SentencePieceProcessor
 from sirocco.errors import CheckpointError
 from sirocco.tokenizer.base import encode_around_control
 
+_SPACE = "\u2581"
+"""How a space is written in a piece."""
+
 
 class SentencePieceTokenizer:
     """A `tokenizer.model`; the library never makes control tokens from text.
@@ -47,6 +50,18 @@ class SentencePieceTokenizer:
         """See `Tokenizer`."""
         text: str = self._pieces.decode([i for i in token_ids if 0 <= i < self.vocab_size])
         return text
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """See `Tokenizer`."""
+        pieces = self._pieces
+        if not 0 <= token_id < self.vocab_size or pieces.is_unused(token_id):
+            return None
+        piece: str = pieces.id_to_piece(token_id)
+        if piece in self._control_ids:
+            return None
+        if pieces.is_byte(token_id):  # written <0x0A>
+            return bytes([int(piece[3:-1], 16)])
+        return piece.replace(_SPACE, " ").encode()
 
 
 def _id_or_none(token_id: int) -> int | None:

@@ -1,0 +1,121 @@
+"""Answers that keep to a grammar: which tokens may come next, from llguidance.
+
+The library counts what it does and gives up beyond a limit, so that no grammar and no text can
+hold up the others for long. Where it gives up, that one answer ends with an error.
+"""
+
+from collections.abc import Collection
+
+import llguidance
+import torch
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from torch import Tensor
+
+from sirocco.errors import InvalidInput, ModelFault
+from sirocco.tokenizer.base import Tokenizer
+from sirocco.types import Grammar
+
+_LIMITS = LLParserLimits(
+    max_grammar_size=50_000,
+    initial_lexer_fuel=500_000,  # 10 ms
+    step_lexer_fuel=200_000,  # 14 ms
+    step_max_items=20_000,  # 1 ms
+    max_lexer_states=20_000,  # 40 MB
+    verbose_errors=False,
+)
+
+
+def check_grammar(grammar: Grammar) -> None:
+    """Refuse a grammar that cannot be used; it may take long, and a hostile one may crash.
+
+    Raises: InvalidInput with the reason.
+    """
+    is_bad, messages = LLMatcher.validate_grammar_with_warnings(_compiled(grammar), limits=_LIMITS)
+    if is_bad:
+        raise InvalidInput(f"'/{grammar.field}' cannot be used: {_first_line(messages)}")
+
+
+class GrammarState:
+    """Where one answer stands in its grammar."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self._matcher = matcher
+
+    def allowed(self) -> Tensor:
+        """Tell which tokens may come next: [V] bool; at least one may.
+
+        Raises: ModelFault if the grammar turns out to be too complex for this answer.
+        """
+        bias = self._matcher.compute_logit_bias()
+        if self._matcher.is_error():
+            reason = _first_line([self._matcher.get_error()])
+            raise ModelFault(f"the answer's grammar cannot be followed: {reason}")
+        return torch.frombuffer(bytearray(bias), dtype=torch.uint8) != 0
+
+    def accept(self, token_id: int) -> None:
+        """Take note of a token that was allowed."""
+        self._matcher.consume_token(token_id)
+
+
+class GrammarCompiler:
+    """Grammars over the tokens of one vocabulary.
+
+    Args:
+        vocab_size: of the model; ids without a token are never allowed.
+        end_token_ids: they are allowed where the grammar is fulfilled.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, vocab_size: int, end_token_ids: Collection[int]
+    ) -> None:
+        self._tokenizer = LLTokenizer(
+            llguidance.TokenizerWrapper(_Vocabulary(tokenizer, vocab_size, end_token_ids)),
+            n_vocab=vocab_size,
+            eos_token=sorted(end_token_ids),
+            slices=LLTokenizer.json_slices(),
+        )
+
+    def start(self, grammar: Grammar) -> GrammarState:
+        """Begin an answer. Raises: InvalidInput if the grammar cannot be used."""
+        matcher = LLMatcher(self._tokenizer, _compiled(grammar), limits=_LIMITS, log_level=0)
+        if matcher.is_error():
+            reason = _first_line([matcher.get_error()])
+            raise InvalidInput(f"'/{grammar.field}' cannot be used: {reason}")
+        return GrammarState(matcher)
+
+
+class _Vocabulary:
+    """A tokenizer as the library wants it."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, vocab_size: int, end_token_ids: Collection[int]
+    ) -> None:
+        texts = [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)]
+        texts += [None] * (vocab_size - len(texts))
+        self.special_token_ids = [i for i, text in enumerate(texts) if not text]
+        self.tokens = [text or f"<|{i}|>".encode() for i, text in enumerate(texts)]
+        self.eos_token_id = min(end_token_ids)
+        self.bos_token_id = tokenizer.bos_id
+        self._encode = tokenizer.encode
+
+    def __call__(self, text: str) -> list[int]:
+        if not isinstance(text, str):
+            raise TypeError("text is wanted")  # the library tries bytes first
+        return self._encode(text)
+
+
+def _compiled(grammar: Grammar) -> str:
+    if grammar.kind == "lark":
+        return LLMatcher.grammar_from_lark(grammar.text)
+    try:
+        # Blanks are left to nobody: a small model likes to write them for ever.
+        return LLMatcher.grammar_from_json_schema(
+            grammar.text, overrides={"whitespace_flexible": False}
+        )
+    except ValueError as error:
+        raise InvalidInput(f"'/{grammar.field}' cannot be used: {_first_line([error])}") from error
+
+
+def _first_line(messages: Collection[object]) -> str:
+    text = " ".join(map(str, messages)).strip() or "no reason was given"
+    return text.splitlines()[0][:300]
