@@ -8,31 +8,13 @@ from collections.abc import Collection
 
 import llguidance
 import torch
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance import LLMatcher, LLTokenizer
 from torch import Tensor
 
-from sirocco.errors import InvalidInput, ModelFault
+from sirocco.engine.grammar_text import LIMITS, compiled, first_line, refused
+from sirocco.errors import ModelFault
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.types import Grammar
-
-_LIMITS = LLParserLimits(
-    max_grammar_size=50_000,
-    initial_lexer_fuel=500_000,  # 10 ms
-    step_lexer_fuel=200_000,  # 14 ms
-    step_max_items=20_000,  # 1 ms
-    max_lexer_states=20_000,  # 40 MB
-    verbose_errors=False,
-)
-
-
-def check_grammar(grammar: Grammar) -> None:
-    """Refuse a grammar that cannot be used; it may take long, and a hostile one may crash.
-
-    Raises: InvalidInput with the reason.
-    """
-    is_bad, messages = LLMatcher.validate_grammar_with_warnings(_compiled(grammar), limits=_LIMITS)
-    if is_bad:
-        raise InvalidInput(f"'/{grammar.field}' cannot be used: {_first_line(messages)}")
 
 
 class GrammarState:
@@ -48,7 +30,7 @@ class GrammarState:
         """
         bias = self._matcher.compute_logit_bias()
         if self._matcher.is_error():
-            reason = _first_line([self._matcher.get_error()])
+            reason = first_line([self._matcher.get_error()])
             raise ModelFault(f"the answer's grammar cannot be followed: {reason}")
         return torch.frombuffer(bytearray(bias), dtype=torch.uint8) != 0
 
@@ -77,10 +59,9 @@ class GrammarCompiler:
 
     def start(self, grammar: Grammar) -> GrammarState:
         """Begin an answer. Raises: InvalidInput if the grammar cannot be used."""
-        matcher = LLMatcher(self._tokenizer, _compiled(grammar), limits=_LIMITS, log_level=0)
+        matcher = LLMatcher(self._tokenizer, compiled(grammar), limits=LIMITS, log_level=0)
         if matcher.is_error():
-            reason = _first_line([matcher.get_error()])
-            raise InvalidInput(f"'/{grammar.field}' cannot be used: {reason}")
+            raise refused(grammar, [matcher.get_error()])
         return GrammarState(matcher)
 
 
@@ -102,20 +83,3 @@ class _Vocabulary:
         if not isinstance(text, str):
             raise TypeError("text is wanted")  # the library tries bytes first
         return self._encode(text)
-
-
-def _compiled(grammar: Grammar) -> str:
-    if grammar.kind == "lark":
-        return LLMatcher.grammar_from_lark(grammar.text)
-    try:
-        # Blanks are left to nobody: a small model likes to write them for ever.
-        return LLMatcher.grammar_from_json_schema(
-            grammar.text, overrides={"whitespace_flexible": False}
-        )
-    except ValueError as error:
-        raise InvalidInput(f"'/{grammar.field}' cannot be used: {_first_line([error])}") from error
-
-
-def _first_line(messages: Collection[object]) -> str:
-    text = " ".join(map(str, messages)).strip() or "no reason was given"
-    return text.splitlines()[0][:300]
