@@ -18,6 +18,7 @@ SiroccoError
 ├── Interrupted             the answer ended before it was whole
 │   ├── Aborted
 │   ├── TimedOut            it took longer than its time limit
+│   ├── JsonNotMet          it was to be JSON, and was cut off before its end
 │   ├── EngineFault         the engine failed while it made this answer
 │   └── ModelFault          the model's numbers for this answer are of no use
 └── SetupError              this installation cannot do it
@@ -115,6 +116,10 @@ class Aborted(Interrupted):
 
 class TimedOut(Interrupted):
     """The answer took longer than its time limit."""
+
+
+class JsonNotMet(Interrupted):
+    """The answer was to be JSON, and its tokens were used up before its end."""
 
 
 class EngineFault(Interrupted):

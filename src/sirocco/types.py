@@ -8,15 +8,49 @@ from typing import Literal
 
 from sirocco.errors import InvalidInput
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the caller can run for the model.
+
+    Attributes:
+        parameters: JSON Schema of its arguments, an object, as JSON text.
+    """
+
+    name: str
+    description: str = ""
+    parameters: str = '{"type":"object"}'
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the model wants to have run.
+
+    Attributes:
+        arguments: a JSON object, as text.
+        call_id: by which the caller's result names it.
+    """
+
+    name: str
+    arguments: str
+    call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Attributes:
+        tool_calls: what the assistant wanted to have run.
+        tool_name: whose result a message of the role `tool` is.
+    """
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_name: str = ""
 
 
 class FinishReason(StrEnum):

@@ -105,8 +105,9 @@ def test_a_prompt_beside_messages_that_are_null_is_taken():
             "required properties at '/messages/0' are 'content'",
         ),
         (
-            {"messages": [{"role": "tool", "content": "x"}]},
-            "'/messages/0/role' must be one of 'system', 'user' or 'assistant', got 'tool'",
+            {"messages": [{"role": "judge", "content": "x"}]},
+            "'/messages/0/role' must be one of 'system', 'developer', 'user', 'assistant' or "
+            "'tool', got 'judge'",
         ),
         (
             {"messages": [{"role": "user", "content": 5}]},
@@ -118,7 +119,8 @@ def test_a_prompt_beside_messages_that_are_null_is_taken():
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "text": ""}]}]},
-            "'/messages/0/content/0/type' must be one of 'text', got 'image_url'",
+            "'/messages/0/content/0/type' must be one of 'text', 'input_text' or "
+            "'output_text', got 'image_url'",
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
@@ -355,12 +357,7 @@ def test_nulls_in_messages_are_as_good_as_absent():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tools", [{"name": "getWeather", "description": "", "parameters": {}}]),
-        ("tools", "auto"),
         ("functions", [{"name": "sum", "code": "return 1"}]),
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "json_schema", "json_schema": {}}),
-        ("guided_json", {"type": "object"}),
         ("requests", [{"prompt": "a"}]),
     ],
 )
@@ -391,19 +388,19 @@ def test_what_asks_for_nothing_is_passed_over(name, value):
 
 
 def test_unknown_members_are_tolerated():
-    inputs = read(tool_choice="auto", model="x", options={"gateway": {"id": "g"}})
+    inputs = read(parallel_tool_calls=True, model="x", options={"gateway": {"id": "g"}})
 
     assert inputs == read()
 
 
 def test_unknown_members_are_named_in_their_order():
     members = {
-        "zeta": 1, "prompt": "a", "max_tokens": 5, "tool_choice": "auto", "tools": [],
+        "zeta": 1, "prompt": "a", "max_tokens": 5, "parallel_tool_calls": True, "tools": [],
         "options": {"gateway": {}, "rejectIfBusy": True, "tags": []}, "\ud800": 0,
     }  # fmt: skip
 
     assert unused_names(members) == [
-        "zeta", "tool_choice", "\ud800", "options.gateway", "options.tags",
+        "zeta", "parallel_tool_calls", "\ud800", "options.gateway", "options.tags",
     ]  # fmt: skip
 
 
@@ -417,7 +414,10 @@ def test_documented_members_are_not_named():
 
 
 def test_usage_counts_both_sides():
-    assert usage(12, 9) == {"prompt_tokens": 12, "completion_tokens": 9, "total_tokens": 21}
+    assert usage(12, 9, 4) == {
+        "prompt_tokens": 12, "completion_tokens": 9, "total_tokens": 21,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    }  # fmt: skip
 
 
 def test_results_have_the_documented_members_in_order():

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from sirocco.errors import CheckpointError, ConfigError, InvalidInput
 from sirocco.tokenizer.base import Tokenizer
-from sirocco.types import Message
+from sirocco.tokenizer.tools import with_tools
+from sirocco.types import Message, Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,13 @@ BOS, EOS = Control("<s>"), Control("</s>")
 Part = str | Control
 
 
-def encode_messages(tokenizer: Tokenizer, messages: Sequence[Message], template: str) -> list[int]:
+def encode_messages(
+    tokenizer: Tokenizer, messages: Sequence[Message], template: str, tools: Sequence[Tool] = ()
+) -> list[int]:
     """Token ids of a conversation, ready for the model to answer.
 
-    A last message of the assistant is a beginning that the model goes on with.
+    A last message of the assistant is a beginning that the model goes on with. Tools, calls and
+    results are put into words first.
 
     Raises: InvalidInput without messages; ConfigError for an unknown template; CheckpointError
         if the template needs a control token that the vocabulary lacks.
@@ -36,7 +40,7 @@ def encode_messages(tokenizer: Tokenizer, messages: Sequence[Message], template:
     if template not in TEMPLATES:
         raise ConfigError(f"template must be one of {', '.join(TEMPLATES)}, got {template!r}")
     token_ids: list[int] = []
-    for part in TEMPLATES[template](messages):
+    for part in TEMPLATES[template](with_tools(messages, tools)):
         if isinstance(part, Control):
             token_ids.append(_control_id(tokenizer, part))
         elif part:

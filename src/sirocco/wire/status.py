@@ -13,6 +13,7 @@ from sirocco.errors import (
     AuthError,
     EngineFault,
     InputError,
+    JsonNotMet,
     JunkCredentials,
     LimitError,
     LoraNotSupported,
@@ -111,6 +112,7 @@ _ROWS: dict[type, _Row] = {
     LimitError: _Row(429, 3040, _fixed("Capacity temporarily exceeded, please try again.")),
     Aborted: _Row(408, 3008),
     TimedOut: _Row(408, 3007),
+    JsonNotMet: _Row(400, 5024, _fixed("AiError: JSON Mode couldn't be met")),
     # The public service uses 5012 where the model server itself failed. There the status
     # is 422, but here the request was right, so it is 500: clients may try again.
     ModelFault: _Row(500, 5012),

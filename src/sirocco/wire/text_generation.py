@@ -4,82 +4,48 @@ Every documented member is either read here or refused by name. Members that are
 are what the public service ignores too; their names are kept, so that the caller can be told.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-)
+from pydantic import Discriminator, Field, Tag, ValidationError
 
 from sirocco.errors import InvalidInput
-from sirocco.types import Message, SamplingParams
+from sirocco.types import Grammar, Message, SamplingParams, ToolCall
 from sirocco.wire.body import without_nulls
 from sirocco.wire.envelope import JsonObject
-from sirocco.wire.violations import refusal, whole_number
+from sirocco.wire.messages import Messages, conversation
+from sirocco.wire.response_format import ResponseFormat, grammar_of
+from sirocco.wire.strict import Integer, Strict
+from sirocco.wire.tools import ToolUse, flat_calls
+from sirocco.wire.violations import refusal
 
 DEFAULT_MAX_TOKENS = 256
 
-_NOT_IN_THIS_VERSION = ("tools", "functions", "response_format", "guided_json", "requests")
+_NOT_IN_THIS_VERSION = ("functions", "requests")
+_MAY_BE_EMPTY = (*_NOT_IN_THIS_VERSION, "response_format", "guided_json")
 _EMPTY: tuple[object, ...] = ([], {}, {"type": "text"})
-"""Values that ask for nothing: no tools, plain text."""
-
-_Integer = Annotated[int, BeforeValidator(whole_number)]
+"""Values that ask for nothing: no functions, plain text."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-
-class TextPart(_Strict):
-    """A piece of a message that is given as an array."""
-
-    type: Literal["text"]
-    text: str
-
-
-class ChatMessage(_Strict):
-    """One turn. An array of text parts is joined without anything between them."""
-
-    role: Literal["system", "user", "assistant"]
-    content: Annotated[
-        Annotated[str, Tag("<text>")]
-        | Annotated[list[TextPart], Field(fail_fast=True), Tag("<parts>")],
-        Discriminator(lambda value: "<parts>" if isinstance(value, list) else "<text>"),
-    ]
-
-    @property
-    def text(self) -> str:
-        """The content as one string."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content)
-
-
-class RunOptions(_Strict):
+class RunOptions(Strict):
     """How the platform is to treat the request."""
 
     reject_if_busy: bool = Field(default=False, alias="rejectIfBusy")
 
 
-class TextGeneration(_Strict):
+class TextGeneration(ToolUse):
     """What is to be generated, and how: `prompt` or `messages`, and the sampling fields."""
 
     prompt: Annotated[str, Field(min_length=1)] | None = None
-    # Of the turns only the first that is wrong is named: there may be millions of them.
-    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)] | None = None
+    messages: Messages | None = None
     raw: Annotated[bool, Field(strict=False)] = False
     stream: Annotated[bool, Field(strict=False)] = False
-    max_tokens: Annotated[_Integer, Field(ge=1)] = DEFAULT_MAX_TOKENS
+    max_tokens: Annotated[Integer, Field(ge=1)] = DEFAULT_MAX_TOKENS
     temperature: Annotated[float, Field(ge=0, le=5)] = 0.6
     top_p: Annotated[float, Field(ge=0.001, le=1)] = 1.0
-    top_k: Annotated[_Integer, Field(ge=1, le=50)] | None = None
-    seed: Annotated[_Integer, Field(ge=1, le=9_999_999_999)] | None = None
+    top_k: Annotated[Integer, Field(ge=1, le=50)] | None = None
+    seed: Annotated[Integer, Field(ge=1, le=9_999_999_999)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=2)] = 1.0
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
@@ -93,6 +59,8 @@ class TextGeneration(_Strict):
         ]
         | None
     ) = None
+    response_format: ResponseFormat | None = None
+    guided_json: dict[str, Any] | None = None
     lora: str | None = None
     options: RunOptions = RunOptions()
 
@@ -110,14 +78,22 @@ class TextGeneration(_Strict):
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
             stop=tuple(stop),
+            grammar=self.grammar,
         )
+
+    @property
+    def grammar(self) -> Grammar | None:
+        """What the answer must look like, if it is to be JSON."""
+        if self.guided_json is not None:
+            return Grammar("json_schema", json.dumps(self.guided_json), "guided_json")
+        return grammar_of(self.response_format)
 
     @property
     def subject(self) -> str | tuple[Message, ...]:
         """The prompt, or the conversation."""
         if self.prompt is not None:
             return self.prompt
-        return tuple(Message(m.role, m.text) for m in self.messages or ())
+        return conversation(self.messages or ())
 
 
 def read_text_generation(members: Mapping[str, Any]) -> TextGeneration:
@@ -126,16 +102,18 @@ def read_text_generation(members: Mapping[str, Any]) -> TextGeneration:
     Raises: InvalidInput naming every field that is wrong, its value and its limit.
     """
     members = _without_nulls(members)
+    for name in _MAY_BE_EMPTY:
+        if name in members and members[name] in _EMPTY:
+            del members[name]
     for name in _NOT_IN_THIS_VERSION:
-        if name in members and members[name] not in _EMPTY:
+        if name in members:
             raise InvalidInput(f"'/{name}' is not supported by this version of Sirocco")
     _require_one_subject(members)
     try:
         inputs = TextGeneration.model_validate(members)
     except ValidationError as error:
         raise refusal(error) from error
-    if inputs.raw and inputs.messages:
-        raise InvalidInput("'/raw' needs '/prompt': '/messages' are put into the chat template")
+    _require_no_conflict(inputs)
     return inputs
 
 
@@ -149,18 +127,30 @@ def unused_names(members: Mapping[str, Any]) -> list[str]:
     return unused
 
 
-def usage(n_prompt_tokens: int, n_output_tokens: int) -> JsonObject:
+def usage(n_prompt_tokens: int, n_output_tokens: int, n_cached_tokens: int = 0) -> JsonObject:
     """Write the counts of an answer."""
     return {
         "prompt_tokens": n_prompt_tokens,
         "completion_tokens": n_output_tokens,
         "total_tokens": n_prompt_tokens + n_output_tokens,
+        "prompt_tokens_details": {"cached_tokens": n_cached_tokens},
     }
 
 
-def whole_result(text: str, counts: JsonObject) -> JsonObject:
-    """Write an answer that is sent at once, without its envelope."""
-    return {"response": text, "tool_calls": [], "usage": counts}
+def whole_result(
+    response: object, counts: JsonObject, tool_calls: Sequence[ToolCall] = ()
+) -> JsonObject:
+    """Write an answer that is sent at once, without its envelope.
+
+    Args:
+        response: text; in JSON mode the value itself.
+    """
+    return {"response": response, "tool_calls": flat_calls(tool_calls), "usage": counts}
+
+
+def calls_chunk(tool_calls: Sequence[ToolCall], padding: str) -> JsonObject:
+    """Write the tools that an answer that is streamed calls: all of them in one piece."""
+    return {"response": "", "tool_calls": flat_calls(tool_calls), "p": padding}
 
 
 def chunk(text: str, padding: str) -> JsonObject:
@@ -171,6 +161,15 @@ def chunk(text: str, padding: str) -> JsonObject:
 def last_chunk(counts: JsonObject) -> JsonObject:
     """Write what comes after the last piece, before the end of the stream."""
     return {"response": "", "usage": counts}
+
+
+def _require_no_conflict(inputs: TextGeneration) -> None:
+    if inputs.raw and inputs.messages:
+        raise InvalidInput("'/raw' needs '/prompt': '/messages' are put into the chat template")
+    if inputs.raw and inputs.offered:
+        raise InvalidInput("'/raw' and '/tools' exclude each other: tools stand in the template")
+    if inputs.offered and inputs.grammar is not None:
+        raise InvalidInput("'/tools' and '/response_format' exclude each other")
 
 
 def _require_one_subject(members: Mapping[str, Any]) -> None:
@@ -185,12 +184,8 @@ def _require_one_subject(members: Mapping[str, Any]) -> None:
 
 
 def _without_nulls(members: Mapping[str, Any]) -> JsonObject:
-    """Leave out what is null in the body, in its messages and in its options."""
+    """Leave out what is null in the body, and in its options."""
     cleaned = without_nulls(members)
-    if isinstance(cleaned.get("messages"), list):
-        cleaned["messages"] = [
-            without_nulls(m) if isinstance(m, dict) else m for m in cleaned["messages"]
-        ]
     if isinstance(cleaned.get("options"), dict):
         cleaned["options"] = without_nulls(cleaned["options"])
     return cleaned

@@ -1,0 +1,100 @@
+"""Tools for models that were never tuned for them: told in words, and held by a grammar.
+
+The models of this family know no tokens for tools. So the tools stand in a system message, as
+JSON; calls and results in a conversation become text; and a grammar lets an answer be either free
+text or calls whose arguments fulfil the tool's schema.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sirocco.types import Grammar, Message, Tool, ToolCall
+
+_MOST_CALLS = 8
+"""In one answer."""
+
+_TOLD = """You can use these tools:
+{tools}
+To use a tool, answer with nothing but JSON: {{"name": "...", "arguments": {{...}}}}; to use \
+several, with an array of these. Otherwise answer in plain text."""
+
+
+def with_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
+    """Return the conversation in words alone: tools told first, calls and results as text."""
+    plain = [_in_words(message) for message in messages]
+    if not tools:
+        return plain
+    told = _TOLD.format(tools="\n".join(map(_described, tools)))
+    if plain and plain[0].role == "system":
+        told = f"{plain[0].content}\n\n{told}"
+        plain = plain[1:]
+    return [Message("system", told), *plain]
+
+
+def tool_grammar(tools: Sequence[Tool], *, must_call: bool, only: str | None = None) -> Grammar:
+    """Let an answer be text or calls; or calls alone.
+
+    Args:
+        must_call: no text.
+        only: the one tool that may be called; None is any of them.
+    """
+    wanted = [tool for tool in tools if only in (None, tool.name)]
+    call = json.dumps({"anyOf": [_call_schema(tool) for tool in wanted]})
+    rules = [
+        f"start: {'calls' if must_call else 'TEXT | calls'}",
+        f'calls: call | "[" call ("," call){{0,{_MOST_CALLS - 1}}} "]"',
+        f"call: %json {call}",
+    ]
+    if not must_call:
+        rules.append(r"TEXT: /([^{\[](.|\n)*)?/")
+    return Grammar("lark", "\n".join(rules) + "\n", field="tools")
+
+
+def read_tool_calls(text: str) -> tuple[ToolCall, ...]:
+    """Find the calls in an answer that kept to `tool_grammar`; none if it is text or cut off."""
+    if not begins_call(text):
+        return ()
+    try:
+        value: Any = json.loads(text)
+    except ValueError:
+        return ()
+    calls = value if isinstance(value, list) else [value]
+    return tuple(
+        ToolCall(call["name"], json.dumps(call["arguments"], ensure_ascii=False)) for call in calls
+    )
+
+
+def begins_call(text: str) -> bool:
+    """Tell from its beginning whether an answer that kept to `tool_grammar` is calls."""
+    return text[:1] in ("{", "[")
+
+
+def _described(tool: Tool) -> str:
+    described = {"name": tool.name, "description": tool.description}
+    return json.dumps(described | {"parameters": json.loads(tool.parameters)}, ensure_ascii=False)
+
+
+def _call_schema(tool: Tool) -> dict[str, object]:
+    return {
+        "type": "object",
+        "properties": {"name": {"const": tool.name}, "arguments": json.loads(tool.parameters)},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+
+
+def _in_words(message: Message) -> Message:
+    if message.role == "tool":
+        named = f" of {message.tool_name}" if message.tool_name else ""
+        return Message("user", f"Result{named}: {message.content}")
+    if not message.tool_calls:
+        return message
+    calls = [_call_in_words(call) for call in message.tool_calls]
+    text = calls[0] if len(calls) == 1 else f"[{', '.join(calls)}]"
+    return replace(message, content=text, tool_calls=())
+
+
+def _call_in_words(call: ToolCall) -> str:
+    return f'{{"name": {json.dumps(call.name)}, "arguments": {call.arguments or "{}"}}}'

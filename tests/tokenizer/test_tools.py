@@ -1,0 +1,133 @@
+"""Tools in words, and the grammar that holds an answer to them."""
+
+import json
+
+import pytest
+
+from sirocco.engine.grammar import GrammarCompiler
+from sirocco.engine.grammar_text import check_grammar
+from sirocco.errors import InvalidInput
+from sirocco.tokenizer.byte import ByteTokenizer
+from sirocco.tokenizer.chat import encode_messages
+from sirocco.tokenizer.tools import begins_call, read_tool_calls, tool_grammar, with_tools
+from sirocco.types import Message, Tool, ToolCall
+
+WEATHER = Tool(
+    "getWeather", "The weather of a city.",
+    '{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}',
+)  # fmt: skip
+TIME = Tool("getTime")
+
+
+def accepts(grammar, text):
+    """Whether an answer may be this text, and then end."""
+    state = GrammarCompiler(ByteTokenizer(), 259, {2}).start(grammar)
+    for byte in text.encode():
+        if not state.allowed()[3 + byte]:
+            return False
+        state.accept(3 + byte)
+    return bool(state.allowed()[2])
+
+
+def test_tools_stand_in_the_system_message_as_json():
+    (system, user) = with_tools([Message("user", "Rain?")], [WEATHER, TIME])
+
+    assert system.role == "system"
+    lines = [json.loads(line) for line in system.content.splitlines() if line.startswith("{")]
+    assert [line["name"] for line in lines] == ["getWeather", "getTime"]
+    assert lines[0]["parameters"]["required"] == ["city"]
+    assert user == Message("user", "Rain?")
+
+
+def test_a_system_message_of_the_caller_stays_in_front():
+    (system, _) = with_tools([Message("system", "Be brief."), Message("user", "Rain?")], [TIME])
+
+    assert system.content.startswith("Be brief.\n\nYou can use these tools:")
+
+
+def test_calls_and_results_become_text():
+    call = ToolCall("getWeather", '{"city": "Oslo"}', "call_1")
+    conversation = [
+        Message("user", "Rain?"),
+        Message("assistant", "", tool_calls=(call,)),
+        Message("tool", "rain", tool_name="getWeather"),
+    ]
+
+    plain = with_tools(conversation, [])
+
+    assert [(m.role, m.content) for m in plain] == [
+        ("user", "Rain?"),
+        ("assistant", '{"name": "getWeather", "arguments": {"city": "Oslo"}}'),
+        ("user", "Result of getWeather: rain"),
+    ]
+
+
+def test_without_tools_a_conversation_is_as_it_was():
+    messages = [Message("user", "a"), Message("assistant", "b")]
+
+    assert with_tools(messages, []) == messages
+
+
+def test_every_template_takes_tools():
+    tokenizer = ByteTokenizer()
+
+    for template in ("mistral-instruct", "llama2"):
+        text = tokenizer.decode(
+            encode_messages(tokenizer, [Message("user", "x")], template, [TIME])
+        )
+        assert "getTime" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "is_taken"),
+    [
+        ("It rains.", True),
+        ("It is {curly} inside.\nTwo lines", True),
+        ('{"name":"getWeather","arguments":{"city":"Oslo"}}', True),
+        (
+            '[{"name":"getWeather","arguments":{"city":"Oslo"}},{"name":"getTime","arguments":{}}]',
+            True,
+        ),
+        ('{"name":"getWeather","arguments":{}}', False),
+        ('{"name":"other","arguments":{}}', False),
+        ("{nonsense", False),
+    ],
+)
+def test_an_answer_is_text_or_calls_that_fulfil_the_schema(text, is_taken):
+    assert accepts(tool_grammar([WEATHER, TIME], must_call=False), text) is is_taken
+
+
+def test_an_answer_that_must_call_has_no_text():
+    grammar = tool_grammar([WEATHER, TIME], must_call=True, only="getTime")
+
+    assert accepts(grammar, '{"name":"getTime","arguments":{}}')
+    assert not accepts(grammar, "text")
+    assert not accepts(grammar, '{"name":"getWeather","arguments":{"city":"x"}}')
+
+
+def test_calls_are_read_from_an_answer():
+    assert read_tool_calls("It rains.") == ()
+    assert read_tool_calls('{"name":"getTime","argum') == ()
+    assert read_tool_calls('[{"name":"a","arguments":{}},{"name":"b","arguments":{"x":"é"}}]') == (
+        ToolCall("a", "{}"), ToolCall("b", '{"x": "é"}'),
+    )  # fmt: skip
+    assert begins_call('[{"name"')
+    assert not begins_call("")
+
+
+@pytest.mark.parametrize("name", ['x"y', "a b", "ü", "a\nb", "x" * 100])
+def test_any_name_and_schema_of_a_tool_can_be_told_and_held(name):
+    """Whatever a caller writes stays data in the grammar."""
+    tool = Tool(
+        name, 'say "hi" {x}', '{"type": "object", "properties": {"/a{b": {"const": "\\""}}}'
+    )
+
+    check_grammar(tool_grammar([tool], must_call=True))
+    with_tools([], [tool])
+    assert accepts(tool_grammar([tool], must_call=True), json.dumps(
+        {"name": name, "arguments": {}}, separators=(",", ":"), ensure_ascii=False))  # fmt: skip
+
+
+def test_a_schema_that_cannot_be_used_is_refused_as_the_tools():
+    with pytest.raises(InvalidInput, match="'/tools' cannot be used"):
+        check_grammar(tool_grammar([Tool("x", "", '{"type": "nonsense"}')], must_call=True))
