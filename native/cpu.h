@@ -12,6 +12,7 @@ struct CpuFeatures {
     bool f16c = false;
     bool avx512 = false;  // F, BW, VL and DQ together
     bool avx512_vnni = false;
+    bool amx_int8 = false;  // with its tiles, and the system lets this process use them
 };
 
 // The features that both the processor and the operating system support.

@@ -33,6 +33,12 @@ std::vector<Isa> usable() {
     avx512_vnni.name = "avx512_vnni";
     avx512_vnni.linear_stripe = linear_stripe_avx512_vnni;
     avx512_vnni.attend_segment = attend_segment_avx512;
+#if defined(SIROCCO_HAS_AMX_INT8)
+    Isa amx_int8 = avx512_vnni;
+    amx_int8.name = "amx_int8";
+    amx_int8.linear_stripe = linear_stripe_amx;
+    if (has_avx2 && cpu_features().amx_int8) found.push_back(amx_int8);
+#endif
     if (has_avx2 && cpu_features().avx512_vnni) found.push_back(avx512_vnni);
 #endif
     if (has_avx2) found.push_back(avx2);

@@ -43,12 +43,30 @@ struct QuantizedMatrix {
 };
 
 // Rows of activations, rounded. NaN or infinity in a group makes its scale NaN.
+//
+// Rows lie in blocks of 16, the last one as high as what is left. In a block come the first groups
+// of all its rows, one after the other, then the second groups: what is multiplied with one tile of
+// weights lies together, and a single row lies end to end.
 struct QuantizedRows {
     std::size_t n_rows, n_columns;
-    std::int8_t* values;   // [n_rows, n_columns], -127 … 127
-    float* scales;         // [n_rows, n_groups]
-    std::int32_t* sums;    // [n_rows, n_groups], of the 32 values
+    std::int8_t* values;  // of each group 32, -127 … 127
+    float* scales;        // of each group
+    std::int32_t* sums;   // of each group, of its 32 values
+
+    // Rows of the block that holds this row: so many groups lie between a row's group and its next.
+    std::size_t height(std::size_t row) const {
+        const std::size_t left = n_rows - (row - row % kTileRows);
+        return left < kTileRows ? left : kTileRows;
+    }
+
+    // Where a row's first group lies, counted in groups; that of the next row of its block follows.
+    std::size_t first_group(std::size_t row) const {
+        return (row - row % kTileRows) * (n_columns / kGroup) + row % kTileRows;
+    }
 };
+
+// Kernels may read, but not use, so many scales beyond the last.
+constexpr std::size_t kScalesBeyond = 3;
 
 // Round row `row` of x [n_rows, n_columns].
 using QuantizeRow = void (*)(const float* x, const QuantizedRows& rows, std::size_t row);
@@ -59,7 +77,8 @@ struct Output {
     bool adds;
 };
 
-// Columns 16·stripe … 16·stripe + 15 of the results, for the rows first … last-1 of x.
+// Columns 16·stripe … 16·stripe + 15 of the results, for the rows first … last-1 of x; `first` is a
+// multiple of 16.
 using LinearStripe = void (*)(const QuantizedMatrix& w, std::size_t stripe, const QuantizedRows& x,
                               std::size_t first, std::size_t last, const Output& out);
 
@@ -76,5 +95,9 @@ void linear_stripe_avx2(const QuantizedMatrix& w, std::size_t stripe, const Quan
 void linear_stripe_avx512_vnni(const QuantizedMatrix& w, std::size_t stripe,
                                const QuantizedRows& x, std::size_t first, std::size_t last,
                                const Output& out);
+
+// Needs amx_int8 and avx512_vnni.
+void linear_stripe_amx(const QuantizedMatrix& w, std::size_t stripe, const QuantizedRows& x,
+                       std::size_t first, std::size_t last, const Output& out);
 
 }  // namespace sirocco

@@ -34,8 +34,7 @@ __m256i four_activations(const std::int8_t* values) {
 // Products of 8 rows and 4 columns of 4-bit weights, in 16 bits: 32 of them are at most
 // 32 · 15 · 127 / 2 = 30 480 in a lane of two columns, so a whole group can be added there.
 template <std::size_t M>
-void multiply_4bit(const std::uint8_t* tile, const std::int8_t* x, std::size_t stride,
-                   __m256i* products) {
+void multiply_4bit(const std::uint8_t* tile, const std::int8_t* x, __m256i* products) {
     const __m256i low_half = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
     __m256i sums[M];
     for (std::size_t m = 0; m < M; ++m) sums[m] = _mm256_setzero_si256();
@@ -44,7 +43,7 @@ void multiply_4bit(const std::uint8_t* tile, const std::int8_t* x, std::size_t s
         const __m256i even = _mm256_and_si256(both, low_half);
         const __m256i odd = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_half);
         for (std::size_t m = 0; m < M; ++m) {
-            const std::int8_t* values = x + m * stride + 8 * pair;
+            const std::int8_t* values = x + m * kGroup + 8 * pair;
             sums[m] = _mm256_add_epi16(
                 sums[m],
                 _mm256_add_epi16(_mm256_maddubs_epi16(even, four_activations(values)),
@@ -58,42 +57,39 @@ void multiply_4bit(const std::uint8_t* tile, const std::int8_t* x, std::size_t s
 // 8-bit weights as signed numbers: |w| times a with w's sign, so that a pair of products,
 // at most 2 · 128 · 127 = 32 512, fits into 16 bits.
 template <std::size_t M>
-void multiply_8bit(const std::uint8_t* tile, const std::int8_t* x, std::size_t stride,
-                   __m256i* products) {
+void multiply_8bit(const std::uint8_t* tile, const std::int8_t* x, __m256i* products) {
     const __m256i flip = _mm256_set1_epi8(char(0x80)), ones = _mm256_set1_epi16(1);
     for (std::size_t four = 0; four < 8; ++four) {
         const __m256i weights = _mm256_xor_si256(load(tile + 64 * four), flip);  // u - 128
         const __m256i magnitudes = _mm256_abs_epi8(weights);
         for (std::size_t m = 0; m < M; ++m) {
-            const __m256i a = _mm256_sign_epi8(four_activations(x + m * stride + 4 * four), weights);
+            const __m256i a = _mm256_sign_epi8(four_activations(x + m * kGroup + 4 * four), weights);
             products[m] = _mm256_add_epi32(
                 products[m], _mm256_madd_epi16(_mm256_maddubs_epi16(magnitudes, a), ones));
         }
     }
 }
 
-// One half (8 rows) of a tile: adds its group to `results`.
+// One half (8 rows) of a tile: adds its group to `results`. Row m of x has it at `group` + m.
 template <int bits, std::size_t M>
 void add_group(const Stripe& w, std::size_t g, std::size_t half, const QuantizedRows& x,
-               std::size_t row, __m256* results) {
+               std::size_t group, __m256* results) {
     constexpr std::size_t tile_bytes = kTileRows * kGroup * bits / 8;
     const std::uint8_t* tile = w.tiles + g * tile_bytes + 32 * half;
-    const std::int8_t* values = x.values + row * x.n_columns + g * kGroup;
-    const std::int32_t* value_sums = x.sums + row * w.n_groups + g;
+    const std::int8_t* values = x.values + group * kGroup;
     __m256i products[M];
     for (std::size_t m = 0; m < M; ++m)
-        products[m] = bits == 4 ? _mm256_set1_epi32(-w.offset * value_sums[m * w.n_groups])
+        products[m] = bits == 4 ? _mm256_set1_epi32(-w.offset * x.sums[group + m])
                                 : _mm256_setzero_si256();  // signed already
     if constexpr (bits == 4)
-        multiply_4bit<M>(tile, values, x.n_columns, products);
+        multiply_4bit<M>(tile, values, products);
     else
-        multiply_8bit<M>(tile, values, x.n_columns, products);
+        multiply_8bit<M>(tile, values, products);
     const __m256 d = _mm256_cvtph_ps(_mm_loadu_si128(
         reinterpret_cast<const __m128i*>(w.scales + g * kTileRows + 8 * half)));
-    const float* scales = x.scales + row * w.n_groups + g;
     for (std::size_t m = 0; m < M; ++m) {
         const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(products[m]),
-                                            _mm256_set1_ps(scales[m * w.n_groups]));
+                                            _mm256_set1_ps(x.scales[group + m]));
         results[m] = _mm256_fmadd_ps(scaled, d, results[m]);
     }
 }
@@ -104,10 +100,12 @@ void compute(const Stripe& w, const QuantizedRows& x, std::size_t row, std::size
     constexpr std::size_t tile_bytes = kTileRows * kGroup * bits / 8;
     __m256 low[M], high[M];
     for (std::size_t m = 0; m < M; ++m) low[m] = high[m] = _mm256_setzero_ps();
-    for (std::size_t g = 0; g < w.n_groups; ++g) {
+    const std::size_t height = x.height(row);
+    std::size_t group = x.first_group(row);
+    for (std::size_t g = 0; g < w.n_groups; ++g, group += height) {
         if constexpr (M == 1) fetch_ahead(w.tiles + g * tile_bytes, tile_bytes);
-        add_group<bits, M>(w, g, 0, x, row, low);
-        add_group<bits, M>(w, g, 1, x, row, high);
+        add_group<bits, M>(w, g, 0, x, group, low);
+        add_group<bits, M>(w, g, 1, x, group, high);
     }
     for (std::size_t m = 0; m < M; ++m) {
         alignas(32) float row_of_tile[kTileRows];
@@ -151,11 +149,12 @@ int sum_lanes(__m256i v) {
 }  // namespace
 
 void quantize_row_avx2(const float* x, const QuantizedRows& rows, std::size_t row) {
-    const std::size_t n_groups = rows.n_columns / kGroup;
+    const std::size_t n_groups = rows.n_columns / kGroup, height = rows.height(row);
+    std::size_t group = rows.first_group(row);
     // packs works within halves of a register; this puts the eight fours back in order.
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     x += row * rows.n_columns;
-    for (std::size_t g = 0; g < n_groups; ++g, x += kGroup) {
+    for (std::size_t g = 0; g < n_groups; ++g, x += kGroup, group += height) {
         __m256 v[4], largest = _mm256_setzero_ps(), nothing = _mm256_setzero_ps();
         for (std::size_t i = 0; i < 4; ++i) {
             v[i] = _mm256_loadu_ps(x + 8 * i);
@@ -175,10 +174,9 @@ void quantize_row_avx2(const float* x, const QuantizedRows& rows, std::size_t ro
             _mm256_packs_epi16(_mm256_packs_epi32(rounded[0], rounded[1]),
                                _mm256_packs_epi32(rounded[2], rounded[3])),
             order);
-        _mm256_storeu_si256(
-            reinterpret_cast<__m256i*>(rows.values + row * rows.n_columns + g * kGroup), packed);
-        rows.scales[row * n_groups + g] = most / 127.0f + none;
-        rows.sums[row * n_groups + g] = sum_lanes(sum);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(rows.values + group * kGroup), packed);
+        rows.scales[group] = most / 127.0f + none;
+        rows.sums[group] = sum_lanes(sum);
     }
 }
 

@@ -36,7 +36,7 @@ constexpr std::size_t kChains = M >= 4 ? 1 : 4 / M;
 
 // Integer products of one group of 16 rows with M rows of activations, added to sums[m][0].
 template <std::size_t M>
-void multiply_4bit(const std::uint8_t* tile, const std::int8_t* x, std::size_t stride,
+void multiply_4bit(const std::uint8_t* tile, const std::int8_t* x,
                    __m512i (*sums)[kChains<M>]) {
     const __m512i low_half = _mm512_set1_epi8(15);
     for (std::size_t pair = 0; pair < 4; ++pair) {
@@ -44,7 +44,7 @@ void multiply_4bit(const std::uint8_t* tile, const std::int8_t* x, std::size_t s
         const __m512i even = _mm512_and_si512(both, low_half);
         const __m512i odd = _mm512_and_si512(_mm512_srli_epi16(both, 4), low_half);
         for (std::size_t m = 0; m < M; ++m) {
-            const std::int8_t* values = x + m * stride + 8 * pair;
+            const std::int8_t* values = x + m * kGroup + 8 * pair;
             __m512i& a = sums[m][2 * pair % kChains<M>];
             a = _mm512_dpbusd_epi32(a, even, four_activations(values));
             __m512i& b = sums[m][(2 * pair + 1) % kChains<M>];
@@ -54,13 +54,13 @@ void multiply_4bit(const std::uint8_t* tile, const std::int8_t* x, std::size_t s
 }
 
 template <std::size_t M>
-void multiply_8bit(const std::uint8_t* tile, const std::int8_t* x, std::size_t stride,
+void multiply_8bit(const std::uint8_t* tile, const std::int8_t* x,
                    __m512i (*sums)[kChains<M>]) {
     for (std::size_t four = 0; four < 8; ++four) {
         const __m512i weights = _mm512_loadu_si512(tile + 64 * four);
         for (std::size_t m = 0; m < M; ++m) {
             __m512i& sum = sums[m][four % kChains<M>];
-            sum = _mm512_dpbusd_epi32(sum, weights, four_activations(x + m * stride + 4 * four));
+            sum = _mm512_dpbusd_epi32(sum, weights, four_activations(x + m * kGroup + 4 * four));
         }
     }
 }
@@ -69,9 +69,10 @@ template <int bits, std::size_t M>
 void compute(const Stripe& w, const QuantizedRows& x, std::size_t row, const Output& out,
              std::size_t out_stride) {
     constexpr std::size_t tile_bytes = kTileRows * kGroup * bits / 8;
-    const std::int8_t* values = x.values + row * x.n_columns;
-    const float* scales = x.scales + row * w.n_groups;
-    const std::int32_t* value_sums = x.sums + row * w.n_groups;
+    const std::size_t height = x.height(row);
+    const std::int8_t* values = x.values + x.first_group(row) * kGroup;
+    const float* scales = x.scales + x.first_group(row);
+    const std::int32_t* value_sums = x.sums + x.first_group(row);
     __m512 results[M];
     for (std::size_t m = 0; m < M; ++m) results[m] = _mm512_setzero_ps();
     for (std::size_t g = 0; g < w.n_groups; ++g) {
@@ -79,20 +80,20 @@ void compute(const Stripe& w, const QuantizedRows& x, std::size_t row, const Out
         if constexpr (M < 4) fetch_ahead(tile, tile_bytes);
         __m512i sums[M][kChains<M>];
         for (std::size_t m = 0; m < M; ++m) {
-            sums[m][0] = _mm512_set1_epi32(-w.offset * value_sums[m * w.n_groups + g]);
+            sums[m][0] = _mm512_set1_epi32(-w.offset * value_sums[g * height + m]);
             for (std::size_t c = 1; c < kChains<M>; ++c) sums[m][c] = _mm512_setzero_si512();
         }
         if constexpr (bits == 4)
-            multiply_4bit<M>(tile, values + g * kGroup, x.n_columns, sums);
+            multiply_4bit<M>(tile, values + g * height * kGroup, sums);
         else
-            multiply_8bit<M>(tile, values + g * kGroup, x.n_columns, sums);
+            multiply_8bit<M>(tile, values + g * height * kGroup, sums);
         const __m512 d = _mm512_cvtph_ps(_mm256_loadu_si256(
             reinterpret_cast<const __m256i*>(w.scales + g * kTileRows)));
         for (std::size_t m = 0; m < M; ++m) {
             for (std::size_t c = 1; c < kChains<M>; ++c)
                 sums[m][0] = _mm512_add_epi32(sums[m][0], sums[m][c]);
             const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[m][0]),
-                                                _mm512_set1_ps(scales[m * w.n_groups + g]));
+                                                _mm512_set1_ps(scales[g * height + m]));
             results[m] = _mm512_fmadd_ps(scaled, d, results[m]);
         }
     }

@@ -17,9 +17,10 @@ int unsigned_weight(const std::uint8_t* tile, int bits, std::size_t row, std::si
 }  // namespace
 
 void quantize_row_scalar(const float* x, const QuantizedRows& rows, std::size_t row) {
-    const std::size_t n_groups = rows.n_columns / kGroup;
+    const std::size_t n_groups = rows.n_columns / kGroup, height = rows.height(row);
+    std::size_t group = rows.first_group(row);
     x += row * rows.n_columns;
-    for (std::size_t g = 0; g < n_groups; ++g, x += kGroup) {
+    for (std::size_t g = 0; g < n_groups; ++g, x += kGroup, group += height) {
         float largest = 0.0f, nothing = 0.0f;  // nothing: 0, or NaN if a number is not finite
         for (std::size_t i = 0; i < kGroup; ++i) {
             if (std::fabs(x[i]) > largest) largest = std::fabs(x[i]);
@@ -27,14 +28,14 @@ void quantize_row_scalar(const float* x, const QuantizedRows& rows, std::size_t 
         }
         const bool is_sound = nothing == 0.0f;
         const float inverse = largest > 0.0f && is_sound ? 127.0f / largest : 0.0f;
-        std::int8_t* values = rows.values + row * rows.n_columns + g * kGroup;
+        std::int8_t* values = rows.values + group * kGroup;
         std::int32_t sum = 0;
         for (std::size_t i = 0; i < kGroup; ++i) {
             values[i] = is_sound ? std::int8_t(std::nearbyint(x[i] * inverse)) : 0;
             sum += values[i];
         }
-        rows.scales[row * n_groups + g] = largest / 127.0f + nothing;
-        rows.sums[row * n_groups + g] = sum;
+        rows.scales[group] = largest / 127.0f + nothing;
+        rows.sums[group] = sum;
     }
 }
 
@@ -46,13 +47,14 @@ void linear_stripe_scalar(const QuantizedMatrix& w, std::size_t stripe, const Qu
     for (std::size_t row = first; row < last; ++row) {
         for (std::size_t r = 0; r < kTileRows && stripe * kTileRows + r < w.n_rows; ++r) {
             float sum = 0.0f;
-            for (std::size_t g = 0; g < n_groups; ++g) {
-                const std::int8_t* values = x.values + row * x.n_columns + g * kGroup;
-                std::int32_t products = -w.offset() * x.sums[row * n_groups + g];
+            std::size_t group = x.first_group(row);
+            for (std::size_t g = 0; g < n_groups; ++g, group += x.height(row)) {
+                const std::int8_t* values = x.values + group * kGroup;
+                std::int32_t products = -w.offset() * x.sums[group];
                 for (std::size_t k = 0; k < kGroup; ++k)
                     products +=
                         unsigned_weight(tiles + g * w.tile_bytes(), w.bits, r, k) * values[k];
-                const float scaled = float(products) * x.scales[row * n_groups + g];
+                const float scaled = float(products) * x.scales[group];
                 sum = std::fma(scaled, float_from_half(scales[g * kTileRows + r]), sum);
             }
             float& result = out.values[row * w.n_rows + stripe * kTileRows + r];

@@ -23,7 +23,7 @@ class RowBuffer {
   public:
     RowBuffer(std::size_t n_rows, std::size_t n_columns)
         : values_(new std::int8_t[n_rows * n_columns]),
-          scales_(new float[n_rows * n_columns / kGroup]),
+          scales_(new float[n_rows * n_columns / kGroup + kScalesBeyond]),
           sums_(new std::int32_t[n_rows * n_columns / kGroup]),
           rows{n_rows, n_columns, values_.get(), scales_.get(), sums_.get()} {}
 

@@ -22,7 +22,7 @@ TOLERANCE: dict[torch.dtype, Any] = {
 
 
 def isas() -> list[str]:
-    return ["scalar", "avx2", "avx512_vnni"]
+    return ["scalar", "avx2", "avx512_vnni", "amx_int8"]
 
 
 @pytest.fixture(params=isas())

@@ -89,7 +89,7 @@ def test_a_better_scale_is_found_than_that_of_the_largest_weight(bits):
     bits=st.sampled_from(BITS),
     n_rows=st.integers(1, 70),
     n_groups=st.integers(1, 5),
-    n_tokens=st.integers(1, 21),
+    n_tokens=st.integers(1, 70),
     seed=st.integers(0, 2**16),
 )
 def test_every_instruction_set_gives_the_same_bits(bits, n_rows, n_groups, n_tokens, seed):
@@ -102,7 +102,18 @@ def test_every_instruction_set_gives_the_same_bits(bits, n_rows, n_groups, n_tok
 
 
 @pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("n_tokens", [1, 2, 3, 4, 7, 8, 9, 64, 65, 130])
+@pytest.mark.parametrize("n_groups", [1, 2, 31, 32, 33, 67])
+def test_instruction_sets_agree_on_long_rows_too(bits, n_groups):
+    matrix = quantize(random(35, 32 * n_groups), bits)
+    x = random(85, 32 * n_groups, seed=1)
+
+    first, *others = [linear(x, [matrix], isa=isa)[0] for isa in native.isas()]
+
+    assert all(torch.equal(first, other) for other in others)
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("n_tokens", [1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 64, 65, 130])
 def test_a_row_has_the_same_bits_whatever_stands_beside_it(bits, n_tokens, threads):
     matrix = quantize(random(200, 128), bits)
     x = random(n_tokens, 128, seed=2)

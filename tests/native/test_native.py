@@ -98,6 +98,7 @@ def test_without_a_choice_the_fastest_isa_is_taken() -> None:
 def test_the_slowest_isa_is_always_there_and_others_only_with_their_features() -> None:
     assert native.isas()[-1] == "scalar"
     assert ("avx2" not in native.isas()) or {"avx2", "fma"} <= native.cpu_features()
+    assert ("amx_int8" not in native.isas()) or {"amx_int8", "avx512"} <= native.cpu_features()
 
 
 def test_an_isa_that_is_not_here_is_refused_with_those_that_are() -> None:
