@@ -17,17 +17,17 @@ struct BoundWeights {
                  float eps, std::size_t n_heads, const Matrix& wq, const Matrix& wk,
                  const Matrix& wv, const Matrix& wo, const Matrix& w1, const Matrix& w2,
                  const Matrix& w3, nb::object owned)
-        : w{attention_norm.data(), feed_forward_norm.data(), eps, n_heads, &wq.w, &wk.w,
-            &wv.w, &wo.w, &w1.w, &w2.w, &w3.w},
+        : w{attention_norm.data(), feed_forward_norm.data(), eps, n_heads, wq.any(), wk.any(),
+            wv.any(), wo.any(), w1.any(), w2.any(), w3.any()},
           owned(owned) {
-        const std::size_t dim = wq.w.n_columns;
+        const std::size_t dim = w.wq.n_columns();
         const bool fits = attention_norm.shape(0) == dim && feed_forward_norm.shape(0) == dim &&
-                          wk.w.n_columns == dim && wv.w.n_columns == dim &&
-                          wv.w.n_rows == wk.w.n_rows && wo.w.n_rows == dim &&
-                          wo.w.n_columns == wq.w.n_rows && w1.w.n_columns == dim &&
-                          w3.w.n_columns == dim && w1.w.n_rows == w3.w.n_rows &&
-                          w2.w.n_rows == dim && w2.w.n_columns == w1.w.n_rows && n_heads > 0 &&
-                          wq.w.n_rows % n_heads == 0;
+                          w.wk.n_columns() == dim && w.wv.n_columns() == dim &&
+                          w.wv.n_rows() == w.wk.n_rows() && w.wo.n_rows() == dim &&
+                          w.wo.n_columns() == w.wq.n_rows() && w.w1.n_columns() == dim &&
+                          w.w3.n_columns() == dim && w.w1.n_rows() == w.w3.n_rows() &&
+                          w.w2.n_rows() == dim && w.w2.n_columns() == w.w1.n_rows() &&
+                          n_heads > 0 && w.wq.n_rows() % n_heads == 0;
         if (!fits) throw std::invalid_argument("these matrices are not those of one layer");
     }
 };
@@ -37,8 +37,8 @@ void run(const BoundWeights& weights, Address x, std::size_t n_rows, Address cos
     const std::size_t d = kv.layer.head_dim;
     if (plan.n_blocks != kv.layer.n_blocks || plan.block_size != kv.layer.block_size)
         throw std::invalid_argument("the plan is for a cache of another shape");
-    if (plan.plan.slots.size() != n_rows || weights.w.wq->n_rows != weights.w.n_heads * d ||
-        weights.w.wk->n_rows != kv.layer.n_kv_heads * d || d % 2 ||
+    if (plan.plan.slots.size() != n_rows || weights.w.wq.n_rows() != weights.w.n_heads * d ||
+        weights.w.wk.n_rows() != kv.layer.n_kv_heads * d || d % 2 ||
         weights.w.n_heads % kv.layer.n_kv_heads)
         throw std::invalid_argument("run_layer wants a plan and a cache of the layer's shape");
     const Isa& isa = isa_named(takes_vectors(d) ? isa_name : "scalar");

@@ -25,7 +25,27 @@ Matrix matrix_of(const Tiles& tiles, const Scales& scales, std::size_t n_rows) {
         tiles.shape(1) == 0 || scales.shape(0) != tiles.shape(0) ||
         scales.shape(1) != tiles.shape(1) || scales.shape(2) != kTileRows)
         throw std::invalid_argument("tiles or scales do not have the shape of a quantised matrix");
-    return {tiles, scales, w};
+    return {nb::make_tuple(tiles, scales), w, std::nullopt};
+}
+
+Matrix float_matrix_of(const Panels& panels, std::size_t n_rows) {
+    const FloatMatrix w{n_rows, panels.shape(1), panels.data()};
+    if (panels.shape(0) != w.n_panels() || panels.shape(2) != kPanelRows || n_rows == 0 ||
+        panels.shape(1) == 0)
+        throw std::invalid_argument("panels do not have the shape of a matrix of floats");
+    return {nb::cast(panels), std::nullopt, w};
+}
+
+void pack(Array<const float, 2> weights, Array<float, 3> panels) {
+    const std::size_t n_rows = weights.shape(0), n_columns = weights.shape(1);
+    const FloatMatrix w{n_rows, n_columns, panels.data()};
+    if (panels.size() != w.n_panels() * w.panel_numbers())
+        throw std::invalid_argument("pack wants room for all panels");
+    nb::gil_scoped_release without_gil;
+    prefer_huge_pages(panels.data(), panels.size() * sizeof(float));
+    parallel_for(w.n_panels(), [&](std::size_t panel) {
+        pack_panel(weights.data(), n_rows, n_columns, panel, panels.data());
+    });
 }
 
 void quantize(Array<const float, 2> weights, int bits, Array<std::uint8_t, 3> tiles,
@@ -57,17 +77,22 @@ void settle(Array<const std::uint8_t, 1> mapped, Array<std::uint8_t, 1> out) {
     forget_mapped_pages(mapped.data(), n_bytes);
 }
 
-void dequantize_rows(const Matrix& matrix, Array<const std::int64_t, 1> rows,
-                     Array<float, 2> out) {
-    const QuantizedMatrix& w = matrix.w;
-    if (out.shape(0) != rows.shape(0) || out.shape(1) != w.n_columns)
-        throw std::invalid_argument("dequantize_rows wants out [R, K]");
+void float_rows(const Matrix& matrix, Array<const std::int64_t, 1> rows, Array<float, 2> out) {
+    const AnyMatrix w = matrix.any();
+    const std::size_t n_columns = w.n_columns();
+    if (out.shape(0) != rows.shape(0) || out.shape(1) != n_columns)
+        throw std::invalid_argument("float_rows wants out [R, K]");
     for (std::size_t i = 0; i < rows.shape(0); ++i)
-        if (rows.data()[i] < 0 || std::size_t(rows.data()[i]) >= w.n_rows)
+        if (rows.data()[i] < 0 || std::size_t(rows.data()[i]) >= w.n_rows())
             throw std::invalid_argument("a row is not in the matrix");
     nb::gil_scoped_release without_gil;
-    for (std::size_t i = 0; i < rows.shape(0); ++i)
-        dequantize_row(w, std::size_t(rows.data()[i]), out.data() + i * w.n_columns);
+    parallel_for(rows.shape(0), [&](std::size_t i) {
+        float* row = out.data() + i * n_columns;
+        if (w.rounded)
+            dequantize_row(*w.rounded, std::size_t(rows.data()[i]), row);
+        else
+            unpack_row(*w.floats, std::size_t(rows.data()[i]), row);
+    });
 }
 
 // x: [n_rows, n_columns]; outs: for each matrix [n_rows, its rows].
@@ -77,13 +102,13 @@ void linear(Address x, std::size_t n_rows, std::size_t n_columns,
     if (matrices.size() != outs.size())
         throw std::invalid_argument("linear wants room for each matrix");
     for (const Matrix* matrix : matrices)
-        if (matrix->w.n_columns != n_columns)
+        if (matrix->any().n_columns() != n_columns)
             throw std::invalid_argument("linear wants x [T, K] for a matrix [N, K]");
     const Isa& isa = isa_named(isa_name);
-    std::vector<const QuantizedMatrix*> weights;
+    std::vector<AnyMatrix> weights;
     std::vector<float*> results;
     for (std::size_t i = 0; i < matrices.size(); ++i) {
-        weights.push_back(&matrices[i]->w);
+        weights.push_back(matrices[i]->any());
         results.push_back(at<float>(outs[i]));
     }
     nb::gil_scoped_release without_gil;
@@ -97,11 +122,13 @@ void bind_linear(nb::module_& m) {
           nb::arg("tiles").noconvert(), nb::arg("scales").noconvert());
     m.def("settle", &settle, nb::arg("mapped").noconvert(), nb::arg("out").noconvert());
     nb::class_<Matrix>(m, "Matrix")
-        .def_prop_ro("n_rows", [](const Matrix& matrix) { return matrix.w.n_rows; })
-        .def_prop_ro("n_columns", [](const Matrix& matrix) { return matrix.w.n_columns; });
+        .def_prop_ro("n_rows", [](const Matrix& matrix) { return matrix.any().n_rows(); })
+        .def_prop_ro("n_columns", [](const Matrix& matrix) { return matrix.any().n_columns(); });
     m.def("matrix", &matrix_of, nb::arg("tiles").noconvert(), nb::arg("scales").noconvert(),
           nb::arg("n_rows"));
-    m.def("dequantize_rows", &dequantize_rows, nb::arg("matrix"), nb::arg("rows").noconvert(),
+    m.def("pack", &pack, nb::arg("weights").noconvert(), nb::arg("panels").noconvert());
+    m.def("float_matrix", &float_matrix_of, nb::arg("panels").noconvert(), nb::arg("n_rows"));
+    m.def("float_rows", &float_rows, nb::arg("matrix"), nb::arg("rows").noconvert(),
           nb::arg("out").noconvert());
     m.def("linear", &linear, nb::arg("x"), nb::arg("n_rows"), nb::arg("n_columns"),
           nb::arg("matrices"), nb::arg("outs"), nb::arg("adds"), nb::arg("isa"));

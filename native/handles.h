@@ -10,7 +10,7 @@
 
 #include "attention.h"
 #include "bind.h"
-#include "linear.h"
+#include "step.h"
 
 namespace sirocco {
 
@@ -18,11 +18,16 @@ namespace sirocco {
 using Tiles = Array<const std::uint8_t, 3>;
 using Scales = Array<const std::int16_t, 3>;
 
-// A checked matrix, which keeps its arrays alive.
+// Panels [n_panels, n_columns, 32].
+using Panels = Array<const float, 3>;
+
+// A checked matrix of one of two kinds, which keeps its arrays alive.
 struct Matrix {
-    Tiles tiles;
-    Scales scales;
-    QuantizedMatrix w;
+    nb::object arrays;
+    std::optional<QuantizedMatrix> rounded;
+    std::optional<FloatMatrix> floats;
+
+    AnyMatrix any() const { return {rounded ? &*rounded : nullptr, floats ? &*floats : nullptr}; }
 };
 
 // Whether the kernels with vectors take heads of this width; the scalar ones take any.

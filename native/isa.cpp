@@ -15,6 +15,7 @@ std::vector<Isa> usable() {
                      rotate_scalar,
                      quantize_row_scalar,
                      linear_stripe_scalar,
+                     add_panel_run_scalar,
                      attend_segment_scalar,
                      append_kv_scalar};
 #if defined(SIROCCO_HAS_AVX2)
@@ -25,6 +26,7 @@ std::vector<Isa> usable() {
     avx2.rotate = rotate_avx2;
     avx2.quantize_row = quantize_row_avx2;
     avx2.linear_stripe = linear_stripe_avx2;
+    avx2.add_panel_run = add_panel_run_avx2;
     avx2.attend_segment = attend_segment_avx2;
     avx2.append_kv = append_kv_avx2;
     const bool has_avx2 = cpu_features().avx2 && cpu_features().fma && cpu_features().f16c;
@@ -32,6 +34,7 @@ std::vector<Isa> usable() {
     Isa avx512_vnni = avx2;
     avx512_vnni.name = "avx512_vnni";
     avx512_vnni.linear_stripe = linear_stripe_avx512_vnni;
+    avx512_vnni.add_panel_run = add_panel_run_avx512;
     avx512_vnni.attend_segment = attend_segment_avx512;
 #if defined(SIROCCO_HAS_AMX_INT8)
     Isa amx_int8 = avx512_vnni;

@@ -7,6 +7,7 @@
 #include "attention_kernels.h"
 #include "elementwise.h"
 #include "linear.h"
+#include "linear_float.h"
 #include "rms_norm.h"
 
 namespace sirocco {
@@ -19,6 +20,7 @@ struct Isa {
     Rotate rotate;
     QuantizeRow quantize_row;
     LinearStripe linear_stripe;
+    AddPanelRun add_panel_run;
     AttendSegment attend_segment;
     AppendKv append_kv;
 };

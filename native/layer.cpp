@@ -2,8 +2,6 @@
 
 #include <vector>
 
-#include "step.h"
-
 namespace sirocco {
 namespace {
 
@@ -18,7 +16,7 @@ float* room(std::size_t which, std::size_t n_floats) {
 
 void run_layer(const LayerWeights& w, float* x, std::size_t n_rows, const float* cosine,
                const float* sine, const KvLayer& kv, const AttentionPlan& plan, const Isa& isa) {
-    const std::size_t dim = w.wq->n_columns, hidden = w.w1->n_rows, d = kv.head_dim;
+    const std::size_t dim = w.wq.n_columns(), hidden = w.w1.n_rows(), d = kv.head_dim;
     const std::size_t q_dim = w.n_heads * d, kv_dim = kv.n_kv_heads * d;
     float* normed = room(0, n_rows * dim);
     float *q = room(1, n_rows * q_dim), *k = room(2, n_rows * kv_dim), *v = room(3, n_rows * kv_dim);

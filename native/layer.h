@@ -8,7 +8,7 @@
 
 #include "attention.h"
 #include "isa.h"
-#include "linear.h"
+#include "step.h"
 
 namespace sirocco {
 
@@ -17,7 +17,7 @@ struct LayerWeights {
     const float* feed_forward_norm;  // [dim]
     float eps;
     std::size_t n_heads;
-    const QuantizedMatrix *wq, *wk, *wv, *wo, *w1, *w2, *w3;
+    AnyMatrix wq, wk, wv, wo, w1, w2, w3;
 };
 
 // x: [n_rows, dim], the residual stream, changed in place; cosine, sine: [n_rows, D / 2].

@@ -6,13 +6,23 @@
 
 #include "isa.h"
 #include "linear.h"
+#include "linear_float.h"
 
 namespace sirocco {
 
+// A matrix of one of two kinds; the other pointer is null.
+struct AnyMatrix {
+    const QuantizedMatrix* rounded = nullptr;
+    const FloatMatrix* floats = nullptr;
+
+    std::size_t n_rows() const { return rounded ? rounded->n_rows : floats->n_rows; }
+    std::size_t n_columns() const { return rounded ? rounded->n_columns : floats->n_columns; }
+};
+
 // outs[i] = x W_iᵀ, or += with `adds`, for each of the matrices; x: [n_rows, n_columns].
 void linear_all(const float* x, std::size_t n_rows, std::size_t n_columns,
-                const std::vector<const QuantizedMatrix*>& matrices,
-                const std::vector<float*>& outs, bool adds, const Isa& isa);
+                const std::vector<AnyMatrix>& matrices, const std::vector<float*>& outs, bool adds,
+                const Isa& isa);
 
 // x, out: [n_rows, dim]; weight: [dim].
 void norm_all(const float* x, const float* weight, float eps, float* out, std::size_t n_rows,

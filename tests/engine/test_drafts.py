@@ -63,11 +63,13 @@ def test_a_text_that_grows_gives_the_same_guesses_as_one_that_is_whole(text, lim
         assert growing.guess(text[:end], limit) == PromptLookup().guess(text[:end], limit)
 
 
-def answers(n_guesses, requests, **limits):
+def answers(n_guesses, requests, weights="q8", **limits):
     """Token ids and texts of all requests, and how many steps they took."""
     config = EngineConfig(**({"block_size": 8, "kv_cache_bytes": 10**6} | limits),
                           n_guesses=n_guesses)  # fmt: skip
-    engine = Engine(random_model(SHAPE, seed=5, weights=FORMATS["q8"]), ByteTokenizer(320), config)
+    engine = Engine(
+        random_model(SHAPE, seed=5, weights=FORMATS[weights]), ByteTokenizer(320), config
+    )
     token_ids: dict[str, list[int]] = {}
     texts: dict[str, str] = {}
     n_steps = 0
@@ -90,22 +92,24 @@ def request(seed=None, n_tokens=60, **options):
                                   ignore_eos=True, **options)  # fmt: skip
 
 
+@pytest.mark.parametrize("weights", ["float32", "q8"])
 @pytest.mark.parametrize("seed", [None, 1, 2])
 @pytest.mark.parametrize("n_guesses", [1, 4, 16])
-def test_an_answer_is_the_same_with_and_without_guesses(seed, n_guesses):
+def test_an_answer_is_the_same_with_and_without_guesses(seed, n_guesses, weights):
     """The window is 24, so prompt and answer pass it three times."""
     requests = {"a": request(seed)}
 
-    with_guesses, text, _ = answers(n_guesses, requests)
+    with_guesses, text, _ = answers(n_guesses, requests, weights)
 
-    assert (with_guesses, text) == answers(0, requests)[:2]
+    assert (with_guesses, text) == answers(0, requests, weights)[:2]
 
 
-def test_text_that_repeats_itself_takes_fewer_steps():
+@pytest.mark.parametrize("weights", ["float32", "q8"])
+def test_text_that_repeats_itself_takes_fewer_steps(weights):
     """A strong bias makes the model say one token for ever."""
     requests = {"a": request(logit_bias={20: 100.0})}
 
-    token_ids, _, n_steps = answers(4, requests)
+    token_ids, _, n_steps = answers(4, requests, weights)
 
     assert token_ids["a"] == [20] * 60
     assert n_steps < 30

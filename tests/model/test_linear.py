@@ -1,5 +1,6 @@
-"""Networks with rounded weights: close to their floats, small, and saved as they are."""
+"""Networks with native weights: close to their floats, the same in any company, and saved."""
 
+import dataclasses
 import json
 import re
 from functools import partial
@@ -9,11 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sirocco import LLM, SamplingParams
+from sirocco.attention.base import RunsLayers, Span
 from sirocco.errors import CheckpointError, ConfigError
 from sirocco.model.config import ModelConfig
-from sirocco.model.linear import FORMATS, QuantizedLinear
+from sirocco.model.linear import FORMATS, rounded_matrix
 from sirocco.model.presets import preset, random_model
 from sirocco.model.weights import bits_of_checkpoint, load_model, save_model, save_quantized
+from sirocco.native.linear import QuantizedMatrix
 
 IDS, POSITIONS = torch.arange(3, 33), torch.arange(30)
 TINY = ModelConfig(
@@ -45,8 +48,6 @@ def logits(model):
 @pytest.mark.parametrize(("name", "limit"), [("q8", 0.03), ("q4", 0.3)])
 @pytest.mark.parametrize("tied", [False, True])
 def test_rounded_weights_give_nearly_the_same_logits(tmp_path, name, limit, tied):
-    import dataclasses
-
     save_model(lively(dataclasses.replace(TINY, tie_embeddings=tied)), tmp_path)
     exact = logits(load_model(tmp_path))
 
@@ -78,16 +79,15 @@ def test_a_saved_network_is_as_small_as_its_bits(tmp_path, name, bits):
 
 
 def test_a_matrix_whose_rows_are_no_multiple_of_32_stays_float(tmp_path):
-    import dataclasses
-
     odd = dataclasses.replace(TINY, hidden_dim=50)
     model = random_model(odd, weights=FORMATS["q4"])
     save_quantized(model, tmp_path)
 
     again = load_model(tmp_path, weights=FORMATS["q4"])
 
-    assert isinstance(again.get_submodule("layers.0.feed_forward.w1"), QuantizedLinear)
-    assert not isinstance(again.get_submodule("layers.0.feed_forward.w2"), QuantizedLinear)
+    assert isinstance(rounded_matrix(again, "layers.0.feed_forward.w1.weight"), QuantizedMatrix)
+    assert rounded_matrix(again, "layers.0.feed_forward.w2.weight") is None
+    assert again.is_batch_invariant
     assert torch.equal(logits(again), logits(model))
 
 
@@ -136,10 +136,8 @@ def test_a_foreign_way_to_quantise_is_refused(folder, quantization):
         load_model(folder, weights=FORMATS["q4"])
 
 
-@pytest.mark.parametrize("weights", ["q8", "q4"])
+@pytest.mark.parametrize("weights", ["float32", "q8", "q4"])
 def test_a_layer_in_one_call_has_the_bits_of_its_kernels_one_by_one(weights):
-    from sirocco.attention.base import RunsLayers, Span
-
     llm = LLM.random("breeze", seed=3, weights=weights, max_seq_len=64)
     runner, blocks = llm.engine.runner, llm.engine.scheduler.blocks
     table = blocks.open()
@@ -155,7 +153,67 @@ def test_a_layer_in_one_call_has_the_bits_of_its_kernels_one_by_one(weights):
     assert torch.equal(fused, one_by_one)
 
 
-@pytest.mark.parametrize("weights", ["q8", "q4"])
+def logits_in_chunks(llm, prompts, chunk_sizes):
+    """Run prompts side by side, so many tokens of each in every step; logits of each prompt."""
+    runner, blocks = llm.engine.runner, llm.engine.scheduler.blocks
+    tables = [blocks.open() for _ in prompts]
+    logits: list[list[torch.Tensor]] = [[] for _ in prompts]
+    firsts = [0] * len(prompts)
+    for size in chunk_sizes:
+        spans, token_ids, owners = [], [], []
+        for i, prompt in enumerate(prompts):
+            chunk = prompt[firsts[i] : firsts[i] + size]
+            if chunk:
+                blocks.grow(tables[i], firsts[i] + len(chunk))
+                spans.append(Span(firsts[i], len(chunk), tables[i].block_ids))
+                token_ids += chunk
+                owners.append(i)
+                firsts[i] += len(chunk)
+        parts = runner.forward(token_ids, spans).split([span.n_tokens for span in spans])
+        for i, part in zip(owners, parts, strict=True):
+            logits[i].append(part)
+    for table in tables:
+        blocks.close(table)
+    return [torch.cat(parts) for parts in logits]
+
+
+@pytest.mark.parametrize("weights", ["float32", "q8", "q4"])
+def test_logits_have_the_same_bits_whole_in_chunks_and_in_company(weights):
+    llm = LLM.random("breeze", seed=4, weights=weights, max_seq_len=128)
+    prompts = [list(range(3, 60)), [9] * 40, [5, 6, 7]]
+
+    alone = [logits_in_chunks(llm, [prompt], [64])[0] for prompt in prompts]
+
+    assert llm.engine.model.is_batch_invariant
+    for chunk_sizes in ([64], [1] * 57, [7, 20, 1, 40]):
+        together = logits_in_chunks(llm, prompts, chunk_sizes)
+        assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_packed_weights_give_the_logits_of_torchs_layers(tmp_path, tied):
+    save_model(lively(dataclasses.replace(TINY, tie_embeddings=tied)), tmp_path)
+    plain = load_model(tmp_path)
+
+    packed = load_model(tmp_path, weights=FORMATS["float32"])
+
+    torch.testing.assert_close(logits(packed), logits(plain), atol=1e-5, rtol=1e-5)
+    assert packed.is_batch_invariant
+    assert not plain.is_batch_invariant
+    assert not packed.rounds_weights
+    assert not list(packed.embedding.parameters()), "one copy: that in panels"
+
+
+def test_packed_weights_are_saved_as_they_were(folder, tmp_path):
+    save_model(load_model(folder, weights=FORMATS["float32"]), tmp_path / "out")
+
+    before, after = (load_file(f / "model.safetensors") for f in (folder, tmp_path / "out"))
+
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("weights", ["float32", "q8", "q4"])
 def test_answers_do_not_depend_on_mates_chunks_or_threads(weights):
     """Bit for bit: what is promised for the CPU kernels, through the whole network."""
     from sirocco import native

@@ -8,6 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from sirocco.attention.dense import dense_attention
+from sirocco.model.linear import FORMATS, PLAIN
 from sirocco.model.presets import PRESETS, preset, random_model
 from sirocco.model.weights import load_model
 
@@ -33,9 +34,9 @@ def hf_model(family, seed=0, **options):
     return LlamaForCausalLM(config).eval()
 
 
-def ours(hf, tmp_path):
+def ours(hf, tmp_path, weights=PLAIN):
     hf.save_pretrained(tmp_path)
-    return load_model(tmp_path)
+    return load_model(tmp_path, weights=weights)
 
 
 @torch.no_grad()
@@ -65,9 +66,10 @@ def test_logits_equal_transformers(family, n_kv_heads, window, tied, tmp_path):
     )
     token_ids = random_ids(29)
 
-    actual = ours(hf, tmp_path)(torch.tensor(token_ids), torch.arange(29))
+    for weights in (PLAIN, FORMATS["float32"]):
+        actual = ours(hf, tmp_path, weights)(torch.tensor(token_ids), torch.arange(29))
 
-    torch.testing.assert_close(actual, hf_logits(hf, token_ids), **TOLERANCE)
+        torch.testing.assert_close(actual, hf_logits(hf, token_ids), **TOLERANCE)
 
 
 @pytest.mark.parametrize("n_kv_heads", [N_HEADS, 2, 1])

@@ -10,9 +10,9 @@ from sirocco import native
 from sirocco.native.linear import (
     QuantizedMatrix,
     add_linear,
-    dequantize,
     linear,
     quantize,
+    rows_of,
     settle,
     tile_shapes,
 )
@@ -54,7 +54,7 @@ def test_the_product_is_that_of_the_rounded_numbers(bits, n_rows, n_columns):
 
     (actual,) = linear(x, [matrix])
 
-    expected = rounded_activations(x).double() @ dequantize(matrix).double().T
+    expected = rounded_activations(x).double() @ rows_of(matrix).double().T
     torch.testing.assert_close(actual.double(), expected, atol=1e-4, rtol=1e-5)
 
 
@@ -79,7 +79,7 @@ def test_a_better_scale_is_found_than_that_of_the_largest_weight(bits):
         scale = (groups.abs().amax(1, keepdim=True) / 127).half().float()
         plain = ((groups / scale).round().clamp(-127, 127) * scale).view_as(weight)
 
-    ours = dequantize(quantize(weight, bits))
+    ours = rows_of(quantize(weight, bits))
 
     assert relative_error(ours, weight) < relative_error(plain, weight)
 
@@ -175,7 +175,7 @@ def test_extreme_weights_and_activations_do_not_overflow(isa):
 
 @pytest.mark.parametrize("bits", BITS)
 def test_zero_is_exact(bits):
-    assert not dequantize(quantize(torch.zeros(17, 32), bits)).any()
+    assert not rows_of(quantize(torch.zeros(17, 32), bits)).any()
     assert not linear(torch.zeros(2, 32), [quantize(random(17, 32), bits)])[0].any()
 
 
@@ -184,7 +184,7 @@ def test_rows_can_be_had_back_one_by_one(bits):
     matrix = quantize(random(50, 96), bits)
     rows = torch.tensor([49, 0, 17, 17])
 
-    assert torch.equal(dequantize(matrix, rows), dequantize(matrix)[rows])
+    assert torch.equal(rows_of(matrix, rows), rows_of(matrix)[rows])
 
 
 def test_bits_per_weight_are_those_of_gguf():
@@ -197,7 +197,7 @@ def test_bits_per_weight_are_those_of_gguf():
 @pytest.mark.parametrize("row", [-1, 20])
 def test_a_row_that_is_not_there_is_refused(row):
     with pytest.raises(ValueError, match="not in the matrix"):
-        dequantize(quantize(random(20, 32), 4), torch.tensor([row]))
+        rows_of(quantize(random(20, 32), 4), torch.tensor([row]))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ class Attend(Protocol):
 
 @runtime_checkable
 class RunsLayers(Protocol):
-    """An `Attend` that can run a whole layer of rounded weights, with the same bits."""
+    """An `Attend` that can run a whole layer of native weights, with the same bits."""
 
     def run_layer(self, weights: LayerWeights, x: Tensor, rotation: Rotation, layer: int) -> None:
         """Advance x [T, dim] in place, as `model/layers.py` would with this `Attend`."""

@@ -34,8 +34,8 @@ class EngineConfig:
         max_running: sequences that hold blocks at the same time.
         max_waiting: requests that may wait; one more is refused.
         kv_format: how keys and values are kept: auto, float32, float16 or int8.
-        n_guesses: tokens that a step guesses and checks at most for a sequence, with q8 and q4
-            weights; 0 turns it off.
+        n_guesses: tokens that a step guesses and checks at most for a sequence, where the model
+            `is_batch_invariant`; 0 turns it off.
         prefix_cache: keep keys and values of finished answers for as long as their blocks are not
             needed, so that prompts of one account compute a common beginning once.
 

@@ -105,7 +105,7 @@ class Engine:
             max_running=config.max_running,
             # Only where a row's bits do not depend on how many rows there are: then the answer
             # is the same with and without guesses, to the last bit.
-            n_guesses=config.n_guesses if model.rounds_weights else 0,
+            n_guesses=config.n_guesses if model.is_batch_invariant else 0,
             prefix_cache=config.prefix_cache,
         )
         self.limits = EngineLimits(

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sirocco.attention.base import Attend, RunsLayers
 from sirocco.model.config import ModelConfig
-from sirocco.model.linear import QuantizedLinear, add_projection, project
+from sirocco.model.linear import NativeLinear, add_projection, project
 from sirocco.model.rope import rotate
 from sirocco.native import rms_norm, serves
 from sirocco.native.elementwise import swiglu
@@ -91,11 +91,11 @@ class Layer(nn.Module):
         self._weights: LayerWeights | None = None
 
     def _fused(self) -> LayerWeights | None:
-        """Its weights for the kernel that runs a whole layer; None if they are not all rounded."""
+        """Its weights for the kernel that runs a whole layer; None if some are torch's own."""
         if self._weights is None:
             a, f = self.attention, self.feed_forward
             layers = [a.wq, a.wk, a.wv, a.wo, f.w1, f.w2, f.w3]
-            matrices = [m.matrix for m in layers if isinstance(m, QuantizedLinear)]
+            matrices = [m.matrix for m in layers if isinstance(m, NativeLinear)]
             if len(matrices) == len(layers):
                 self._weights = LayerWeights(
                     self.attention_norm.weight,

@@ -7,14 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sirocco.native import is_built
 from sirocco.native.linear import (
     GROUP,
-    TILE_ROWS,
+    Matrix,
     QuantizedMatrix,
     add_linear,
-    dequantize,
     linear,
+    pack,
     quantize,
+    rows_of,
     tile_shapes,
 )
 
@@ -27,11 +29,14 @@ class WeightFormat:
         name: as users write it.
         dtype: of activations, and of the weights that are not rounded.
         bits: of a rounded weight, besides half a bit for its group's scale; None rounds nothing.
+        is_packed: float32 weights are laid out for our own kernels where these are built, on a CPU.
+            Such a layer has no gradient, and a row's bits depend on no other row.
     """
 
     name: str
     dtype: torch.dtype
     bits: int | None = None
+    is_packed: bool = False
 
     @property
     def bits_per_weight(self) -> float:
@@ -43,29 +48,28 @@ class WeightFormat:
         return self.bits is not None and n_columns % GROUP == 0
 
 
+PLAIN = WeightFormat("float32", torch.float32)
+"""torch's own layers, which can be trained."""
+
 FORMATS = {
-    "float32": WeightFormat("float32", torch.float32),
+    "float32": WeightFormat("float32", torch.float32, is_packed=True),
     "bfloat16": WeightFormat("bfloat16", torch.bfloat16),
-    "q8": WeightFormat("q8", torch.float32, bits=8),
-    "q4": WeightFormat("q4", torch.float32, bits=4),
+    "q8": WeightFormat("q8", torch.float32, bits=8, is_packed=True),
+    "q4": WeightFormat("q4", torch.float32, bits=4, is_packed=True),
 }
+"""How an engine can keep weights."""
 
 
-class _Quantized(nn.Module):
-    """A matrix [N, K] of 4 or 8 bits, which has no gradient and stays on the CPU."""
+class _Native(nn.Module):
+    """A matrix [N, K] for our own kernels, which has no gradient and stays on the CPU."""
 
-    def __init__(self, matrix: QuantizedMatrix) -> None:
+    def __init__(self, matrix: Matrix) -> None:
         super().__init__()
         self.matrix = matrix
 
-    @property
-    def bits(self) -> int:
-        """Of a weight: 4 or 8."""
-        return self.matrix.tiles.shape[2] * 8 // (TILE_ROWS * GROUP)
 
-
-class QuantizedLinear(_Quantized):
-    """x Wᵀ, with x rounded to 8 bits in groups of 32."""
+class NativeLinear(_Native):
+    """x Wᵀ; for a rounded matrix x is rounded to 8 bits in groups of 32."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [T, K] float32 → [T, N]."""
@@ -80,12 +84,12 @@ class Embedding(nn.Embedding):
         return F.linear(x, self.weight)
 
 
-class QuantizedEmbedding(_Quantized):
-    """`Embedding` of 4 or 8 bits."""
+class NativeEmbedding(_Native):
+    """`Embedding` for our own kernels: one matrix, also for a tied head."""
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """token_ids: [T] int64 → [T, K] float32."""
-        return dequantize(self.matrix, token_ids)
+        return rows_of(self.matrix, token_ids)
 
     def score(self, x: Tensor) -> Tensor:
         """Multiply with every row: x [T, K] → [T, N]."""
@@ -93,8 +97,8 @@ class QuantizedEmbedding(_Quantized):
 
 
 def project(x: Tensor, layers: Sequence[nn.Module]) -> list[Tensor]:
-    """Give the same activations to several linear layers; quantised ones run as one kernel."""
-    matrices = [layer.matrix for layer in layers if isinstance(layer, QuantizedLinear)]
+    """Give the same activations to several linear layers; native ones run as one kernel."""
+    matrices = [layer.matrix for layer in layers if isinstance(layer, NativeLinear)]
     if len(matrices) == len(layers):
         return linear(x.contiguous(), matrices)
     return [layer(x) for layer in layers]
@@ -102,7 +106,7 @@ def project(x: Tensor, layers: Sequence[nn.Module]) -> list[Tensor]:
 
 def add_projection(residual: Tensor, x: Tensor, layer: nn.Module) -> Tensor:
     """Return residual + layer(x); the memory of `residual` may be used for it."""
-    if isinstance(layer, QuantizedLinear):
+    if isinstance(layer, NativeLinear):
         add_linear(residual, x.contiguous(), layer.matrix)
         return residual
     out: Tensor = residual + layer(x)
@@ -112,21 +116,47 @@ def add_projection(residual: Tensor, x: Tensor, layer: nn.Module) -> Tensor:
 def place(model: nn.Module, name: str, weight: Tensor, form: WeightFormat) -> None:
     """Put a float weight into the network in this format, in place of the parameter `name`."""
     owner = _owner(model, name)
-    if isinstance(owner, nn.Linear | nn.Embedding) and form.rounds(weight.shape[1]):
-        assert form.bits is not None
-        place_quantized(model, name, quantize(weight.float().contiguous(), form.bits))
-        return
+    if isinstance(owner, nn.Linear | nn.Embedding):
+        matrix = _native_matrix(weight, form)
+        if matrix is not None:
+            place_matrix(model, name, matrix)
+            return
     parameter = nn.Parameter(weight.to(form.dtype), requires_grad=False)
     setattr(owner, name.rpartition(".")[2], parameter)
 
 
-def place_quantized(model: nn.Module, name: str, matrix: QuantizedMatrix) -> None:
-    """Put a rounded matrix into the network, in place of the layer that owns parameter `name`."""
+def _native_matrix(weight: Tensor, form: WeightFormat) -> Matrix | None:
+    """Round or pack a float matrix; None if torch's own layer shall have it."""
+    if form.rounds(weight.shape[1]):
+        assert form.bits is not None
+        return quantize(weight.float().contiguous(), form.bits)
+    if form.is_packed and weight.device.type == "cpu" and is_built():
+        return pack(weight.float().contiguous())
+    return None
+
+
+def place_matrix(model: nn.Module, name: str, matrix: Matrix) -> None:
+    """Put a native matrix into the network, in place of the layer that owns parameter `name`."""
     layer_name = name.rpartition(".")[0]
     above, _, attribute = layer_name.rpartition(".")
     is_embedding = isinstance(_owner(model, name), nn.Embedding)
-    layer = QuantizedEmbedding(matrix) if is_embedding else QuantizedLinear(matrix)
+    layer = NativeEmbedding(matrix) if is_embedding else NativeLinear(matrix)
     setattr(model.get_submodule(above), attribute, layer)
+
+
+def rounded_matrix(model: nn.Module, name: str) -> QuantizedMatrix | None:
+    """Give the rounded matrix that stands for the parameter `name`; None if it is not rounded."""
+    owner = _owner(model, name)
+    matrix = owner.matrix if isinstance(owner, _Native) else None
+    return matrix if isinstance(matrix, QuantizedMatrix) else None
+
+
+def float_weight(model: nn.Module, name: str) -> Tensor:
+    """Give a parameter, or what a native layer holds in its place, as floats."""
+    owner = _owner(model, name)
+    if isinstance(owner, _Native):
+        return rows_of(owner.matrix)
+    return model.get_parameter(name).detach()
 
 
 def quantized_shapes(

@@ -6,7 +6,7 @@ import torch
 
 from sirocco.errors import ConfigError
 from sirocco.model.config import ModelConfig, RopeScaling
-from sirocco.model.linear import FORMATS, WeightFormat, place
+from sirocco.model.linear import PLAIN, WeightFormat, place
 from sirocco.model.transformer import Transformer, random_weight
 
 _MISTRAL_7B = ModelConfig(
@@ -58,7 +58,7 @@ def random_model(
     config: ModelConfig,
     *,
     seed: int = 0,
-    weights: WeightFormat = FORMATS["float32"],
+    weights: WeightFormat = PLAIN,
     device: torch.device | str = "cpu",
 ) -> Transformer:
     """Make a network of this shape with small random weights; the same seed gives the same ones.

@@ -7,7 +7,7 @@ from sirocco.attention.base import Attend
 from sirocco.attention.dense import dense_attention
 from sirocco.model.config import ModelConfig
 from sirocco.model.layers import Layer, RMSNorm
-from sirocco.model.linear import Embedding, QuantizedEmbedding
+from sirocco.model.linear import Embedding, rounded_matrix
 from sirocco.model.rope import inverse_frequencies, rotation
 
 
@@ -38,7 +38,16 @@ class Transformer(nn.Module):
     @property
     def rounds_weights(self) -> bool:
         """Some of its matrices are of 4 or 8 bits."""
-        return isinstance(self.embedding, QuantizedEmbedding)
+        return rounded_matrix(self, "embedding.weight") is not None
+
+    @property
+    def is_batch_invariant(self) -> bool:
+        """A token's logits have the same bits whatever the step's other tokens are.
+
+        That is so if all its matrices are multiplied by our own kernels. Attention keeps to it
+        where it is ours, too.
+        """
+        return not any(isinstance(m, nn.Linear | nn.Embedding) for m in self.modules())
 
     def forward(
         self,

@@ -20,13 +20,13 @@ from torch import Tensor
 from sirocco.errors import CheckpointError, ConfigError
 from sirocco.model.config import ModelConfig
 from sirocco.model.linear import (
-    FORMATS,
-    QuantizedEmbedding,
-    QuantizedLinear,
+    PLAIN,
     WeightFormat,
+    float_weight,
     place,
-    place_quantized,
+    place_matrix,
     quantized_shapes,
+    rounded_matrix,
 )
 from sirocco.model.rope import half_split_from_interleaved
 from sirocco.model.transformer import Transformer
@@ -103,7 +103,7 @@ def load_model(
     folder: Path,
     *,
     device: torch.device | str = "cpu",
-    weights: WeightFormat = FORMATS["float32"],
+    weights: WeightFormat = PLAIN,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Transformer:
     """Load a checkpoint folder into a network.
@@ -134,7 +134,7 @@ def load_model(
                 tiles, scales = (
                     settle(tensors[stored_name + part].read()) for part in _QUANTIZED_PARTS
                 )
-                place_quantized(model, name, QuantizedMatrix(tiles, scales, n_rows))
+                place_matrix(model, name, QuantizedMatrix(tiles, scales, n_rows))
             if on_progress is not None:
                 on_progress(done, len(names))
     return model.eval()
@@ -189,21 +189,25 @@ def save_quantized(model: Transformer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     bits = 0
-    with torch.device("meta"):
-        names = [name for name, _ in Transformer(model.config).named_parameters()]
-    for name in names:
-        layer = model.get_submodule(name.rpartition(".")[0])
+    for name in _parameter_names(model.config):
         stored_name = HF_LAYOUT.name_of(name)
-        if isinstance(layer, QuantizedLinear | QuantizedEmbedding):
-            bits = layer.bits
-            tensors[stored_name + ".tiles"] = layer.matrix.tiles
-            tensors[stored_name + ".scales"] = layer.matrix.scales
+        matrix = rounded_matrix(model, name)
+        if matrix is not None:
+            bits = matrix.bits
+            tensors[stored_name + ".tiles"] = matrix.tiles
+            tensors[stored_name + ".scales"] = matrix.scales
         else:
-            tensors[stored_name] = model.get_parameter(name).detach()
+            tensors[stored_name] = float_weight(model, name)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)  # the library leaves it to its owner alone
     raw = model.config.to_hf() | {"quantization_config": _quantization(bits)}
     (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+
+
+def _parameter_names(config: ModelConfig) -> list[str]:
+    """Names of a network's weights, those that native layers hold included."""
+    with torch.device("meta"):
+        return [name for name, _ in Transformer(config).named_parameters()]
 
 
 _QUANTIZED_PARTS = (".tiles", ".scales")
@@ -217,8 +221,8 @@ def save_model(model: Transformer, folder: Path, *, dtype: torch.dtype = torch.f
     """Write `config.json` and `model.safetensors` in the Hugging Face layout."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        HF_LAYOUT.name_of(name): parameter.detach().to("cpu", dtype).contiguous()
-        for name, parameter in model.named_parameters()
+        HF_LAYOUT.name_of(name): float_weight(model, name).to("cpu", dtype).contiguous()
+        for name in _parameter_names(model.config)
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)  # the library leaves it to its owner alone

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sirocco import native
 from sirocco.native import _check_array, _check_built, _usable_isa
-from sirocco.native.linear import QuantizedMatrix
+from sirocco.native.linear import Matrix
 
 if TYPE_CHECKING:
     from sirocco.native import _kernels
@@ -28,13 +28,13 @@ class LayerWeights:
     feed_forward_norm: Tensor
     eps: float
     n_heads: int
-    wq: QuantizedMatrix
-    wk: QuantizedMatrix
-    wv: QuantizedMatrix
-    wo: QuantizedMatrix
-    w1: QuantizedMatrix
-    w2: QuantizedMatrix
-    w3: QuantizedMatrix
+    wq: Matrix
+    wk: Matrix
+    wv: Matrix
+    wo: Matrix
+    w1: Matrix
+    w2: Matrix
+    w3: Matrix
     handle: "_kernels.LayerWeights" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,7 @@
-"""Linear layers of 4 and 8 bits: the Python face of the kernels in `native/linear.h`."""
+"""Linear layers of 4 and 8 bits, and of float32 whose bits depend on no other row.
+
+The Python face of the kernels in `native/linear.h` and `native/linear_float.h`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +20,8 @@ GROUP = 32
 """Neighbouring weights of a row that share a scale."""
 
 TILE_ROWS = 16
+
+PANEL_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,40 @@ class QuantizedMatrix:
     def n_columns(self) -> int:
         """K."""
         return self.tiles.shape[1] * GROUP
+
+    @property
+    def bits(self) -> int:
+        """Of a weight: 4 or 8."""
+        return self.tiles.shape[2] * 8 // (TILE_ROWS * GROUP)
+
+
+@dataclass(frozen=True, slots=True)
+class FloatMatrix:
+    """A matrix [N, K] of float32, in the order in which the kernels read it.
+
+    Attributes:
+        panels: [⌈N/32⌉, K, 32] float32; `native/linear_float.h` describes them.
+        n_rows: N.
+
+    Raises: ValueError if the shape is not that of a matrix; BackendUnavailable.
+    """
+
+    panels: Tensor
+    n_rows: int
+    handle: "_kernels.Matrix" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_built()
+        handle = native._kernels.float_matrix(self.panels, self.n_rows)
+        object.__setattr__(self, "handle", handle)
+
+    @property
+    def n_columns(self) -> int:
+        """K."""
+        return self.panels.shape[1]
+
+
+Matrix = QuantizedMatrix | FloatMatrix
 
 
 def tile_shapes(n_rows: int, n_columns: int, bits: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -75,6 +114,20 @@ def quantize(weight: Tensor, bits: int) -> QuantizedMatrix:
     return QuantizedMatrix(tiles, scales, n_rows)
 
 
+def pack(weight: Tensor) -> FloatMatrix:
+    """Put a matrix [N, K] float32 in the order in which the kernels read it; no bit is lost.
+
+    Raises: TypeError, ValueError for what the kernel cannot take; BackendUnavailable.
+    """
+    _check_built()
+    weight = weight.detach()
+    _check_array("weight", weight, 2)
+    n_rows, n_columns = weight.shape
+    panels = torch.empty(-(-n_rows // PANEL_ROWS), n_columns, PANEL_ROWS)
+    native._kernels.pack(weight, panels)
+    return FloatMatrix(panels, n_rows)
+
+
 def settle(mapped: Tensor) -> Tensor:
     """Copy a tensor of a mapped file, only read so far, into large pages of its own memory.
 
@@ -92,7 +145,7 @@ def settle(mapped: Tensor) -> Tensor:
     return out
 
 
-def dequantize(matrix: QuantizedMatrix, rows: Tensor | None = None) -> Tensor:
+def rows_of(matrix: Matrix, rows: Tensor | None = None) -> Tensor:
     """Give rows of the matrix as floats: [R, K] float32.
 
     Args:
@@ -102,17 +155,15 @@ def dequantize(matrix: QuantizedMatrix, rows: Tensor | None = None) -> Tensor:
     """
     rows = torch.arange(matrix.n_rows) if rows is None else rows.contiguous()
     out = torch.empty(len(rows), matrix.n_columns)
-    native._kernels.dequantize_rows(matrix.handle, rows, out)
+    native._kernels.float_rows(matrix.handle, rows, out)
     return out
 
 
-def linear(
-    x: Tensor, matrices: Sequence[QuantizedMatrix], *, isa: str | None = None
-) -> list[Tensor]:
+def linear(x: Tensor, matrices: Sequence[Matrix], *, isa: str | None = None) -> list[Tensor]:
     """Multiply activations with one or several matrices: x Wᵀ for each, in one go.
 
-    Activations are rounded to 8 bits in groups of 32. A row of a result has the same bits
-    whatever the other rows are, with any isa and any number of threads.
+    For rounded matrices activations are rounded, too, to 8 bits in groups of 32. A row of a
+    result has the same bits whatever the other rows are, with any isa and any number of threads.
 
     Args:
         x: [T, K] float32, contiguous, on the CPU.
@@ -127,9 +178,7 @@ def linear(
     return outs
 
 
-def add_linear(
-    residual: Tensor, x: Tensor, matrix: QuantizedMatrix, *, isa: str | None = None
-) -> None:
+def add_linear(residual: Tensor, x: Tensor, matrix: Matrix, *, isa: str | None = None) -> None:
     """Add x Wᵀ to `residual` in place, as `linear` computes it.
 
     Args:
@@ -148,7 +197,7 @@ def add_linear(
 
 def _run(
     x: Tensor,
-    matrices: Sequence[QuantizedMatrix],
+    matrices: Sequence[Matrix],
     outs: Sequence[Tensor],
     *,
     adds: bool,
