@@ -54,15 +54,18 @@ class Catalog:
 
     def __init__(self, models_folder: Path, own: Mapping[str, Path] | None = None) -> None:
         self._entries = {entry.model_id: entry for entry in _listed(models_folder)}
+        ids = {alias: e.model_id for e in self._entries.values() for alias in e.aliases}
         for model_id, folder in (own or {}).items():
             if not folder.is_dir():
                 raise CheckpointError(f"the checkpoint of {model_id}, {folder}, is not a folder")
-            known = self._by_any_name().get(model_id)
+            known = self._entries.get(ids.get(model_id, model_id))
             self._entries[known.model_id if known else model_id] = (
                 replace(known, folder=folder)
                 if known
                 else CatalogEntry(model_id, template_of(folder), folder)
             )
+        aliases = {alias: self._entries[model_id] for alias, model_id in ids.items()}
+        self._by_any_name = aliases | self._entries
 
     @property
     def entries(self) -> list[CatalogEntry]:
@@ -72,7 +75,7 @@ class Catalog:
     def find(self, model_id: str) -> CatalogEntry:
         """Look a model up by its id or an alias. Raises: UnknownModel."""
         try:
-            return self._by_any_name()[model_id]
+            return self._by_any_name[model_id]
         except KeyError:
             raise UnknownModel(model_id) from None
 
@@ -86,10 +89,6 @@ class Catalog:
                 f"--stand-in to let {EMBEDDED_MODEL_ID} answer in its place"
             )
         return entry
-
-    def _by_any_name(self) -> dict[str, CatalogEntry]:
-        aliases = {alias: e for e in self._entries.values() for alias in e.aliases}
-        return aliases | self._entries
 
 
 def _listed(models_folder: Path) -> Iterable[CatalogEntry]:
