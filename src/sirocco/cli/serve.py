@@ -76,7 +76,7 @@ def _run(settings: "Settings") -> None:
 
     from sirocco.app import create_app  # noqa: PLC0415
     from sirocco.cli.greeting import greeting, owner_of  # noqa: PLC0415
-    from sirocco.cli.logs import configure_logs  # noqa: PLC0415
+    from sirocco.logs import configure_logs  # noqa: PLC0415
     from sirocco.cli.server import run_server  # noqa: PLC0415
     from sirocco.store.stores import open_stores  # noqa: PLC0415
 

@@ -6,8 +6,11 @@ from typing import Literal
 
 import structlog
 
+LogFormat = Literal["auto", "text", "json"]
+"""`auto` is text on a terminal, else JSON."""
 
-def configure_logs(level: str, style: Literal["auto", "text", "json"]) -> None:
+
+def configure_logs(level: str, style: LogFormat) -> None:
     """Send the log lines of Sirocco and its libraries to stderr in one form."""
     is_text = style == "text" or (style == "auto" and sys.stderr.isatty())
     shared: list[structlog.types.Processor] = [

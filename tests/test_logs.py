@@ -5,7 +5,7 @@ import logging
 import pytest
 import structlog
 
-from sirocco.cli.logs import configure_logs
+from sirocco.logs import configure_logs
 
 
 @pytest.fixture(autouse=True)
