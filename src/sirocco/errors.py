@@ -14,7 +14,8 @@ SiroccoError
 │   ├── JunkCredentials     it has, but what it holds is not an API token
 │   └── WrongCredentials    an API token, but not one for this
 ├── LimitError              right request, wrong moment
-│   └── OutOfCapacity
+│   ├── OutOfCapacity       too many requests wait, or this one waited too long
+│   └── Unavailable         the server is shutting down, or the engine does not start
 ├── Interrupted             the answer ended before it was whole
 │   ├── Aborted
 │   ├── TimedOut            it took longer than its time limit
@@ -99,11 +100,23 @@ class WrongCredentials(AuthError):
 
 
 class LimitError(SiroccoError):
-    """A right request at a moment when it cannot be served."""
+    """A right request at a moment when it cannot be served.
+
+    Attributes:
+        retry_after_s: whole seconds, at least 1, after which another try may go better.
+    """
+
+    def __init__(self, text: str = "", *, retry_after_s: int = 1) -> None:
+        super().__init__(text)
+        self.retry_after_s = max(1, retry_after_s)
 
 
 class OutOfCapacity(LimitError):
-    """The waiting queue is full."""
+    """Too many requests wait, or this one has waited too long."""
+
+
+class Unavailable(LimitError):
+    """Nobody is served at this moment: the server shuts down, or an engine does not come up."""
 
 
 class Interrupted(SiroccoError):

@@ -20,6 +20,7 @@ from sirocco.errors import (
     PromptTooLong,
     RequestTooLarge,
     SiroccoError,
+    Unavailable,
     UnknownModel,
     WrongCredentials,
 )
@@ -58,6 +59,7 @@ DOCUMENTED = [
     (Aborted("the engine stopped"), 408, 3008, "the engine stopped"),
     (ModelFault("no finite logits"), 500, 5012, "no finite logits"),
     (ModelNotInstalled("@cf/x/y is not installed"), 503, 3040, "@cf/x/y is not installed"),
+    (Unavailable("shutting down"), 503, 3040, "shutting down"),
     (ConfigError("port: 99999"), 500, 1000, "AiError: Internal server error"),
     (CheckpointError("in /srv/models/x"), 500, 1000, "AiError: Internal server error"),
 ]
@@ -91,7 +93,7 @@ def test_only_faults_of_ours_are_5xx(cls):
     http, _ = status_of(an_error(cls))
 
     assert (http >= 500) == issubclass(
-        cls, errors.SetupError | errors.ModelFault | errors.EngineFault
+        cls, errors.SetupError | errors.ModelFault | errors.EngineFault | errors.Unavailable
     )
 
 

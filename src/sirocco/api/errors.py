@@ -8,14 +8,13 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from sirocco.errors import ModelNotInstalled, SiroccoError
+from sirocco.errors import LimitError, ModelNotInstalled, SiroccoError
 from sirocco.wire.envelope import gateway_failure
 from sirocco.wire.status import failure, layer_of, status_of
 
 log = structlog.get_logger(__name__)
 
 REQUEST_ID_HEADER = "cf-ai-req-id"
-_RETRY_AFTER_S = 1
 
 
 class RoutingError(Exception):
@@ -47,13 +46,13 @@ def error_answer(error: SiroccoError, request_id: str) -> JSONResponse:
     http_status, code = status_of(error)
     if isinstance(error, ModelNotInstalled):
         log.warning("no weights", request_id=request_id, reason=str(error))
-    elif http_status >= 500:
+    elif http_status >= 500 and not isinstance(error, LimitError):
         log.error("request failed", request_id=request_id, code=code, reason=str(error))
     headers = {}
     if layer_of(error) == "inference":
         headers[REQUEST_ID_HEADER] = request_id
     if http_status in (429, 503):
-        headers["retry-after"] = str(_RETRY_AFTER_S)
+        headers["retry-after"] = str(error.retry_after_s if isinstance(error, LimitError) else 1)
     return JSONResponse(failure(error, request_id), http_status, headers)
 
 

@@ -26,6 +26,7 @@ from sirocco.errors import (
     RequestTooLarge,
     SiroccoError,
     TimedOut,
+    Unavailable,
     UnknownModel,
 )
 from sirocco.wire.envelope import JsonObject, gateway_failure, inference_failure
@@ -110,6 +111,8 @@ _ROWS: dict[type, _Row] = {
     ),
     JunkCredentials: _Row(400, 9106, _fixed("Authentication failed (status: 400)"), "gateway"),
     LimitError: _Row(429, 3040, _fixed("Capacity temporarily exceeded, please try again.")),
+    # 3040 again, since the caller can only try later; 503 tells proxies to try another server.
+    Unavailable: _Row(503, 3040),
     Aborted: _Row(408, 3008),
     TimedOut: _Row(408, 3007),
     JsonNotMet: _Row(400, 5024, _fixed("AiError: JSON Mode couldn't be met")),

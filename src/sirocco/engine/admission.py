@@ -1,0 +1,116 @@
+"""Who may have an answer in the making, and who has to make room. It counts, and knows no engine.
+
+The house has a fixed number of places, for running and waiting answers together. When it is
+full, one account cannot keep the others out: a newcomer takes the place of the youngest answer
+that has not begun, of the account with the most places, if that leaves the two more alike.
+"""
+
+import math
+from collections import Counter, deque
+
+from sirocco.errors import OutOfCapacity
+
+_LONGEST_RETRY_S = 60
+_REMEMBERED_ENDS = 64
+
+
+class Admission:
+    """The places of one engine.
+
+    Args:
+        n_places: answers that may be live at once.
+    """
+
+    def __init__(self, n_places: int) -> None:
+        self._n_places = n_places
+        self._account_of: dict[str, str] = {}
+        self._n_live: Counter[str] = Counter()
+        self._unstarted: dict[str, dict[str, None]] = {}  # account → its answers, oldest first
+
+    @property
+    def n_live(self) -> int:
+        """Places that are taken."""
+        return len(self._account_of)
+
+    @property
+    def n_unstarted(self) -> int:
+        """Answers of which nothing was made yet."""
+        return sum(map(len, self._unstarted.values()))
+
+    def admit(self, request_id: str, account: str) -> str | None:
+        """Give a place to an answer.
+
+        Returns: the id of the answer that has to make room, whose place is gone; else None.
+        Raises: OutOfCapacity if all places are taken and the account has its share of them.
+        """
+        pushed_out = None
+        if self.n_live >= self._n_places:
+            pushed_out = self._who_makes_room(account)
+            if pushed_out is None:
+                raise OutOfCapacity(f"all {self._n_places} places are taken")
+            self.ended(pushed_out)
+        self._account_of[request_id] = account
+        self._n_live[account] += 1
+        self._unstarted.setdefault(account, {})[request_id] = None
+        return pushed_out
+
+    def began(self, request_id: str) -> None:
+        """Note that an answer has begun: its place is its own until it ends."""
+        account = self._account_of.get(request_id)
+        if account is not None:
+            self._forget_unstarted(request_id, account)
+
+    def ended(self, request_id: str) -> None:
+        """Take a place back; an answer without one is no fault."""
+        account = self._account_of.pop(request_id, None)
+        if account is None:
+            return
+        self._forget_unstarted(request_id, account)
+        self._n_live[account] -= 1
+        if not self._n_live[account]:
+            del self._n_live[account]
+
+    def _who_makes_room(self, account: str) -> str | None:
+        """Find the youngest unstarted answer of the account that has the most places.
+
+        Only if that account keeps at least as many as the newcomer's then has: else two accounts
+        could push each other out in turns, and nothing would be gained by it.
+        """
+        if not self._unstarted:
+            return None
+        largest = max(self._unstarted, key=lambda name: self._n_live[name])
+        if self._n_live[account] + 1 > self._n_live[largest] - 1:
+            return None
+        return next(reversed(self._unstarted[largest]))
+
+    def _forget_unstarted(self, request_id: str, account: str) -> None:
+        mine = self._unstarted.get(account, {})
+        mine.pop(request_id, None)
+        if not mine:
+            self._unstarted.pop(account, None)
+
+
+class Pace:
+    """How fast answers ended lately, and so how long those that wait will take.
+
+    All times are seconds of the caller's clock.
+    """
+
+    def __init__(self) -> None:
+        self._ends: deque[float] = deque(maxlen=_REMEMBERED_ENDS)
+
+    def ended(self, now_s: float) -> None:
+        """Note that an answer has ended."""
+        self._ends.append(now_s)
+
+    def retry_after_s(self, n_ahead: int, now_s: float) -> int:
+        """Guess after how many seconds `n_ahead` answers will have ended; 1 … 60.
+
+        If nothing has ended in the last minute nothing is known, and the guess is 1.
+        """
+        while self._ends and now_s - self._ends[0] > _LONGEST_RETRY_S:
+            self._ends.popleft()
+        if not self._ends:
+            return 1
+        per_answer_s = (now_s - self._ends[0]) / len(self._ends)
+        return max(1, min(_LONGEST_RETRY_S, math.ceil(per_answer_s * n_ahead)))

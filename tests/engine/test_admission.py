@@ -1,0 +1,126 @@
+"""The places of an engine: never more than there are, and no account keeps the others out."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sirocco.engine.admission import Admission, Pace
+from sirocco.errors import OutOfCapacity
+
+N_PLACES = 5
+
+
+class AdmissionMachine(RuleBasedStateMachine):
+    """Compares with the rule written out over plain lists."""
+
+    def __init__(self):
+        super().__init__()
+        self.admission = Admission(N_PLACES)
+        self.live: dict[str, str] = {}  # request id → account, oldest first
+        self.started: set[str] = set()
+        self.n_asked = 0
+
+    def n_live(self, account):
+        return sum(owner == account for owner in self.live.values())
+
+    def unstarted(self, account):
+        return [r for r, owner in self.live.items() if owner == account and r not in self.started]
+
+    @rule(account=st.sampled_from("abc"))
+    def admit(self, account):
+        self.n_asked += 1
+        request_id = f"r{self.n_asked}"
+        was_full = len(self.live) == N_PLACES
+        before = Counter(self.live.values())
+        try:
+            pushed_out = self.admission.admit(request_id, account)
+        except OutOfCapacity:
+            assert was_full
+            assert all(
+                before[other] <= before[account] + 1 for other in before if self.unstarted(other)
+            )
+            return
+        assert (pushed_out is not None) == was_full
+        if pushed_out is not None:
+            victim = self.live[pushed_out]
+            assert pushed_out == self.unstarted(victim)[-1]
+            assert all(before[o] <= before[victim] for o in before if self.unstarted(o))
+            del self.live[pushed_out]
+            assert self.n_live(victim) >= before[account] + 1
+        self.live[request_id] = account
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data())
+    def begin(self, data):
+        request_id = data.draw(st.sampled_from(sorted(self.live)))
+        self.admission.began(request_id)
+        self.started.add(request_id)
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data())
+    def end(self, data):
+        request_id = data.draw(st.sampled_from(sorted(self.live)))
+        self.admission.ended(request_id)
+        self.admission.ended(request_id)
+        del self.live[request_id]
+
+    @invariant()
+    def counts_agree(self):
+        assert self.admission.n_live == len(self.live) <= N_PLACES
+        assert self.admission.n_unstarted == sum(r not in self.started for r in self.live)
+
+
+TestAdmission = AdmissionMachine.TestCase
+TestAdmission.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_flood_leaves_room_for_each_newcomer():
+    admission = Admission(8)
+    for i in range(8):
+        admission.admit(f"flood{i}", "flood")
+
+    pushed_out = [admission.admit(f"{name}{i}", name) for i in range(2) for name in "ab"]
+
+    assert pushed_out == ["flood7", "flood6", "flood5", "flood4"]
+
+
+def test_two_accounts_do_not_push_each_other_out_in_turns():
+    admission = Admission(3)
+    for request_id, account in [("a1", "a"), ("a2", "a"), ("b1", "b")]:
+        admission.admit(request_id, account)
+
+    for account in "ab":
+        with pytest.raises(OutOfCapacity):
+            admission.admit("more", account)
+
+
+def test_an_answer_that_has_begun_keeps_its_place():
+    admission = Admission(3)
+    for i in range(3):
+        admission.admit(f"flood{i}", "flood")
+        admission.began(f"flood{i}")
+
+    with pytest.raises(OutOfCapacity):
+        admission.admit("a", "a")
+
+
+@pytest.mark.parametrize(
+    ("ends_s", "n_ahead", "now_s", "expected"),
+    [
+        ([], 5, 100.0, 1),
+        ([90.0, 92.0, 94.0, 96.0, 98.0], 5, 100.0, 10),
+        ([100.0] * 64, 5, 100.0, 1),
+        ([100.0], 300, 101.0, 60),
+        ([10.0], 5, 100.0, 1),
+    ],
+    ids=["nothing known", "steady", "all at once", "capped", "long ago"],
+)
+def test_a_retry_is_due_when_those_ahead_will_have_ended(ends_s, n_ahead, now_s, expected):
+    pace = Pace()
+    for end_s in ends_s:
+        pace.ended(end_s)
+
+    assert pace.retry_after_s(n_ahead, now_s) == expected
