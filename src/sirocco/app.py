@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
@@ -11,9 +12,11 @@ from sirocco import __version__
 from sirocco.api import health, run
 from sirocco.api.errors import add_error_handlers
 from sirocco.catalog import Catalog, CatalogEntry
-from sirocco.engine.engine import Engine
+from sirocco.engine.launch import EngineProcess
+from sirocco.engine.messages import Start
 from sirocco.service.access import Access
-from sirocco.service.engine_pool import EnginePool
+from sirocco.service.engine_keeper import Patience
+from sirocco.service.engine_pool import EnginePool, Launch
 from sirocco.service.health import Health
 from sirocco.service.service import Service
 from sirocco.service.usage_writer import UsageWriter
@@ -26,11 +29,14 @@ _DESCRIPTION = """Your own Workers AI. Authorise with the API token that `sirocc
 at its first start, or that `sirocco tokens create` prints."""
 
 
-def create_app(settings: Settings, stores: Stores | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, stores: Stores | None = None, launch: Launch | None = None
+) -> FastAPI:
     """Build the application; engines start with their first request and stop with it.
 
     Args:
         stores: already open ones; the application closes them in the end either way.
+        launch: starts the engine of a model; by default in a process of its own.
 
     Raises: ConfigError, CheckpointError.
     """
@@ -39,10 +45,17 @@ def create_app(settings: Settings, stores: Stores | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engines = EnginePool(lambda entry: _load_engine(entry, settings))
+        patience = Patience(settings.queue_timeout_s, settings.step_timeout_s)
+        engines = EnginePool(
+            launch or (lambda entry: EngineProcess(engine_start(entry, settings))), patience
+        )
         usage = UsageWriter(stores.usage)
-        app.state.service = Service(catalog, engines, usage, stand_in=settings.stand_in)
-        app.state.health = Health(stores.database, engines)
+        service = Service(
+            catalog, engines, usage, stand_in=settings.stand_in,
+            queue_timeout_s=settings.queue_timeout_s, time_limit_s=settings.time_limit_s,
+        )  # fmt: skip
+        app.state.service = service
+        app.state.health = Health(stores.database, service)
         try:
             yield
         finally:
@@ -68,12 +81,18 @@ async def _to_docs() -> RedirectResponse:
     return RedirectResponse("/docs")
 
 
-def _load_engine(entry: CatalogEntry, settings: Settings) -> Engine:
-    from sirocco import native  # noqa: PLC0415 - torch is slow to import
-    from sirocco.engine.loading import load_engine  # noqa: PLC0415
+def engine_start(entry: CatalogEntry, settings: Settings) -> Start:
+    """Say what an engine is to load, and how much it may do at once.
 
-    if settings.threads is not None and native.is_built():
-        native.set_n_threads(settings.threads)
-    return load_engine(
-        entry.folder, device=settings.device, weights=settings.weights, config=settings.engine
+    Its client bounds all answers that are live, so the bound of the engine's own queue is above.
+    """
+    config = settings.engine
+    return Start(
+        folder=str(entry.folder),
+        config=replace(config, max_waiting=config.max_running + config.max_waiting),
+        device=settings.device,
+        weights=settings.weights,
+        threads=settings.threads,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
     )

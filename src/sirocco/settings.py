@@ -57,6 +57,15 @@ class Settings(BaseSettings):
     max_running: int = Field(64, ge=1, description="answers computed at the same time")
     max_waiting: int = Field(256, ge=1, description="requests that may wait")
     max_body_bytes: int = Field(8_388_608, ge=1024, description="bytes of a request body")
+    queue_timeout_s: float = Field(
+        60.0, gt=0, le=86_400, description="time in which an answer has to begin"
+    )
+    time_limit_s: float = Field(
+        600.0, gt=0, le=86_400, description="time in which an answer has to be whole"
+    )
+    step_timeout_s: float = Field(
+        120.0, gt=0, le=86_400, description="time after which an engine's step hangs"
+    )
     shutdown_s: int = Field(10, ge=0, le=3600, description="time that live answers get to end")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a tty")

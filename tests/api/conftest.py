@@ -11,10 +11,14 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from tests.inprocess import EngineThread
 
-from sirocco.app import create_app
+from sirocco.app import create_app, engine_start
+from sirocco.catalog import CatalogEntry
 from sirocco.cli.serve import _listen
-from sirocco.engine.async_engine import AsyncEngine
+from sirocco.engine.client import EngineClient
+from sirocco.engine.engine import Engine
+from sirocco.engine.loading import load_engine
 from sirocco.model.config import ModelConfig
 from sirocco.model.presets import random_model
 from sirocco.model.weights import save_model
@@ -39,6 +43,7 @@ class RunningServer:
     stores: Stores
     account_id: str
     secret: str
+    threads: list[EngineThread]
 
     @property
     def headers(self) -> dict[str, str]:
@@ -57,12 +62,21 @@ class RunningServer:
         return httpx.post(self.path(model_id), **sent)  # type: ignore[arg-type]
 
     @property
-    def engine(self) -> AsyncEngine:
-        """The tiny model's engine, started."""
+    def engine(self) -> Engine:
+        """The tiny model's engine, started; its thread works on it."""
         if MODEL not in self.app.state.service.engines.running:
             assert self.run({"prompt": "start", "max_tokens": 1}).status_code == 200
-        engine: AsyncEngine = self.app.state.service.engines._engines[MODEL].result()
+        engine = self.threads[-1].engine
+        assert engine is not None
         return engine
+
+    @property
+    def client(self) -> EngineClient:
+        """The engine as the event loop sees it; the test may look."""
+        assert self.engine is not None
+        client = self.app.state.service.engines._keepers[MODEL]._engine
+        assert isinstance(client, EngineClient)
+        return client
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +104,14 @@ def serve(checkpoint: Path) -> Callable[..., contextlib.AbstractContextManager[R
         stores = open_stores(home, resolved.resolved_database_url)
         account = stores.accounts.create("test")
         secret, _ = stores.api_tokens.create(account.id, name="test")
-        app = create_app(resolved, stores)
+        threads: list[EngineThread] = []
+
+        def launch(entry: CatalogEntry) -> EngineThread:
+            start = engine_start(entry, resolved)
+            threads.append(EngineThread(lambda: load_engine(entry.folder, config=start.config)))
+            return threads[-1]
+
+        app = create_app(resolved, stores, launch)
         listening = _listen("127.0.0.1", 0)
         config = uvicorn.Config(
             app, http="httptools", ws="none", log_config=None, timeout_graceful_shutdown=5
@@ -101,7 +122,7 @@ def serve(checkpoint: Path) -> Callable[..., contextlib.AbstractContextManager[R
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         httpx.get(f"{url}/health/live", timeout=30)
         try:
-            yield RunningServer(url, app, stores, account.id, secret)
+            yield RunningServer(url, app, stores, account.id, secret, threads)
         finally:
             server.should_exit = True
             thread.join(30)
@@ -131,7 +152,7 @@ class Gate:
 @pytest.fixture
 def gate(server: RunningServer) -> Iterator[Gate]:
     """Hold the engine before each step."""
-    engine = server.engine.engine
+    engine = server.engine
     permits = threading.Semaphore(0)
     step = engine.step
 

@@ -6,7 +6,7 @@ import re
 import httpx
 import pytest
 
-from sirocco.engine.async_engine import AsyncEngine
+from sirocco.engine.client import EngineClient
 
 get = functools.partial(httpx.get, timeout=60)
 
@@ -32,8 +32,8 @@ def test_the_process_is_live_and_ready(server):
 
 
 def test_a_server_whose_engine_stopped_is_not_ready(server, monkeypatch):
-    assert server.engine.is_running
-    monkeypatch.setattr(AsyncEngine, "is_running", False)
+    assert server.client.is_running
+    monkeypatch.setattr(EngineClient, "is_running", False)
 
     response = get(f"{server.url}/health/ready")
 

@@ -35,13 +35,13 @@ def usage_rows(server, since):
 
 
 def n_held_blocks(server):
-    blocks = server.engine.engine.scheduler.blocks
+    blocks = server.engine.scheduler.blocks
     return blocks.n_blocks - blocks.n_free
 
 
 def n_made(server):
     """Output tokens of the answers that are running."""
-    return sum(seq.n_output_tokens for seq in list(server.engine.engine.scheduler.running))
+    return sum(seq.n_output_tokens for seq in list(server.engine.scheduler.running))
 
 
 def test_an_answer_comes_in_the_envelope(server):
@@ -253,7 +253,7 @@ def ask_by_hand(server, body):
 @pytest.mark.parametrize("n_steps", [0, 5])
 def test_a_client_that_leaves_frees_its_blocks_by_the_next_step(server, gate, stream, n_steps):
     began = utc_now()
-    scheduler = server.engine.engine.scheduler
+    scheduler = server.engine.scheduler
     connection = ask_by_hand(server, {**GREEDY, "max_tokens": 400, "stream": stream})
     wait_until(lambda: scheduler.has_work)
     seq = next(iter([*scheduler.waiting, *scheduler.running]))
@@ -262,7 +262,7 @@ def test_a_client_that_leaves_frees_its_blocks_by_the_next_step(server, gate, st
 
     connection.close()
     # The abort comes while a step is held, or just before it is.
-    wait_until(lambda: server.engine._inbox.qsize() == 1 or not scheduler.has_work)
+    wait_until(lambda: server.threads[-1].host._inbox.qsize() == 1 or not scheduler.has_work)
     gate.open(1)
     wait_until(lambda: not scheduler.has_work)
 
@@ -276,8 +276,8 @@ def test_a_client_that_leaves_frees_its_blocks_by_the_next_step(server, gate, st
 def test_three_callers_advance_together(server, gate):
     with ThreadPoolExecutor(3) as pool:
         answers = [pool.submit(server.run, GREEDY) for _ in range(3)]
-        scheduler = server.engine.engine.scheduler
-        wait_until(lambda: len(server.engine._live) == 3)
+        scheduler = server.engine.scheduler
+        wait_until(lambda: len(server.client._live) == 3)
         gate.open(2)
         wait_until(lambda: len(scheduler.running) == 3)
         gate.open(1000)
@@ -289,9 +289,9 @@ def test_three_callers_advance_together(server, gate):
 def test_a_request_that_does_not_want_to_wait_is_refused_while_others_do(server, gate):
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(server.run, GREEDY) for _ in range(5)]
-        wait_until(lambda: len(server.engine._live) == 5)
+        wait_until(lambda: len(server.client._live) == 5)
         gate.open(2)
-        scheduler = server.engine.engine.scheduler
+        scheduler = server.engine.scheduler
         wait_until(lambda: (len(scheduler.running), len(scheduler.waiting)) == (4, 1))
         refused = server.run({**GREEDY, "options": {"rejectIfBusy": True}})
         gate.open(1000)
@@ -305,7 +305,7 @@ def test_more_than_may_wait_are_refused_and_the_rest_is_answered(server, gate):
     with ThreadPoolExecutor(16) as pool:
         answers = [pool.submit(server.run, {**GREEDY, "stream": i % 2}) for i in range(16)]
         # Each waits, or was refused at the door.
-        wait_until(lambda: len(server.engine._live) + sum(a.done() for a in answers) >= 16)
+        wait_until(lambda: len(server.client._live) + sum(a.done() for a in answers) >= 16)
         gate.open(10_000)
         statuses = sorted(answer.result().status_code for answer in answers)
 
@@ -331,7 +331,7 @@ def test_usage_is_kept_once_for_each_answer(server):
 @pytest.fixture
 def poisoned(server):
     """A model whose logits become NaN when the test says so."""
-    weight = server.engine.engine.model.norm.weight.data
+    weight = server.engine.model.norm.weight.data
     clean = weight.clone()
     yield lambda: weight.fill_(float("nan"))
     weight.copy_(clean)

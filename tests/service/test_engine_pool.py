@@ -2,18 +2,22 @@
 
 import asyncio
 import threading
+import uuid
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from tests.inprocess import EngineThread
 
 from sirocco.catalog import CatalogEntry
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.engine import Engine
-from sirocco.errors import Aborted, CheckpointError
+from sirocco.engine.request import Request
+from sirocco.errors import Aborted, CheckpointError, EngineFault, Unavailable
 from sirocco.model.config import ModelConfig
 from sirocco.model.presets import random_model
+from sirocco.service.engine_keeper import Patience
 from sirocco.service.engine_pool import EnginePool
 from sirocco.tokenizer.byte import ByteTokenizer
 from sirocco.types import SamplingParams
@@ -39,10 +43,15 @@ class Loader:
         self.n_failures = n_failures
         self.gate = threading.Event()
         self.entered = threading.Event()
+        self.threads: list[EngineThread] = []
         if is_open:
             self.gate.set()
 
-    def __call__(self, entry: CatalogEntry) -> Engine:
+    def __call__(self, entry: CatalogEntry) -> EngineThread:
+        self.threads.append(EngineThread(lambda: self.load(entry)))
+        return self.threads[-1]
+
+    def load(self, entry: CatalogEntry) -> Engine:
         self.loaded.append(entry.model_id)
         self.entered.set()
         assert self.gate.wait(30)
@@ -52,9 +61,13 @@ class Loader:
         return Engine(model, ByteTokenizer(), EngineConfig(kv_cache_bytes=1 << 20))
 
 
+def made_pool(launch, **patience):
+    return EnginePool(launch, Patience(**patience), load_tokenizer=lambda _: ByteTokenizer())
+
+
 @asynccontextmanager
-async def pool_of(loader):
-    pool = EnginePool(loader)
+async def pool_of(loader, **patience):
+    pool = made_pool(loader, **patience)
     try:
         yield pool
     finally:
@@ -66,8 +79,19 @@ async def entered(loader):
     assert await asyncio.to_thread(loader.entered.wait, 10)
 
 
-async def answer(engine):
-    return [t async for piece in engine.submit([5, 6, 7], GREEDY) for t in piece.token_ids]
+def asked(sampling=GREEDY):
+    return Request(str(uuid.uuid4()), [5, 6, 7], sampling)
+
+
+async def answer(model):
+    engine = await model.engine()
+    return [t async for piece in engine.submit(asked()) for t in piece.token_ids]
+
+
+async def happened(condition):
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.002)
 
 
 def test_an_engine_from_the_pool_answers():
@@ -124,7 +148,7 @@ def test_a_model_that_starts_holds_up_no_other():
         def load(entry):
             return loader(entry) if entry is A else Loader()(entry)
 
-        pool = EnginePool(load)
+        pool = made_pool(load)
         slow = asyncio.create_task(pool.get(A))
         await entered(loader)
         token_ids = await asyncio.wait_for(answer(await pool.get(B)), 10)
@@ -149,8 +173,8 @@ def test_a_caller_that_leaves_does_not_stop_the_start():
             with pytest.raises(asyncio.CancelledError):
                 await leaving
             loader.gate.set()
-            engine = await staying
-            return loader.loaded, engine.is_running
+            model = await staying
+            return loader.loaded, model.keeper.is_running
 
     assert asyncio.run(scenario()) == (["@me/a"], True)
 
@@ -164,8 +188,8 @@ def test_a_start_that_every_caller_left_serves_the_next():
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
             loader.gate.set()
-            engine = await pool.get(A)
-            return loader.loaded, engine.is_running
+            model = await pool.get(A)
+            return loader.loaded, model.keeper.is_running
 
     assert asyncio.run(scenario()) == (["@me/a"], True)
 
@@ -231,55 +255,142 @@ def test_a_model_that_starts_is_neither_running_nor_stopped():
     assert asyncio.run(scenario()) == [([], []), (["@me/a"], [])]
 
 
-def test_an_engine_that_ended_by_itself_is_stopped():
+def test_an_engine_that_ends_is_replaced_without_a_request():
     async def scenario():
-        async with pool_of(Loader()) as pool:
-            engine = await pool.get(A)
+        loader = Loader()
+        async with pool_of(loader) as pool:
+            model = await pool.get(A)
             await pool.get(B)
-            await engine.aclose()
-            return pool.running, pool.stopped
+            loader.gate.clear()
+            loader.threads[0].kill()
+            await happened(lambda: pool.stopped == ["@me/a"])
+            while_down = pool.running
+            loader.gate.set()
+            await happened(lambda: not pool.stopped)
+            return while_down, sorted(pool.running), await answer(model), loader.loaded
 
-    assert asyncio.run(scenario()) == (["@me/b"], ["@me/a"])
+    while_down, running, token_ids, loaded = asyncio.run(scenario())
+    assert while_down == ["@me/b"]
+    assert running == ["@me/a", "@me/b"]
+    assert len(token_ids) == 5
+    assert loaded == ["@me/a", "@me/b", "@me/a"]
+
+
+def test_live_answers_of_an_engine_that_ends_are_faults():
+    async def scenario():
+        loader = Loader()
+        async with pool_of(loader) as pool:
+            engine = await (await pool.get(A)).engine()
+            live = engine.submit(asked(SamplingParams(max_tokens=60, ignore_eos=True)))
+            loader.threads[0].kill()
+            with pytest.raises(EngineFault):
+                async for _ in live:
+                    pass
+
+    asyncio.run(scenario())
+
+
+def test_requests_wait_for_the_engine_that_replaces_another():
+    async def scenario():
+        loader = Loader()
+        async with pool_of(loader) as pool:
+            model = await pool.get(A)
+            loader.gate.clear()
+            loader.threads[0].kill()
+            await happened(lambda: pool.stopped)
+            waiting = [asyncio.create_task(answer(model)) for _ in range(3)]
+            await asyncio.sleep(0.01)
+            loader.gate.set()
+            return await asyncio.gather(*waiting)
+
+    assert [len(token_ids) for token_ids in asyncio.run(scenario())] == [5] * 3
+
+
+def test_requests_do_not_wait_longer_than_they_may():
+    async def scenario():
+        loader = Loader()
+        async with pool_of(loader, queue_timeout_s=0.05) as pool:
+            model = await pool.get(A)
+            loader.gate.clear()
+            loader.threads[0].kill()
+            await happened(lambda: pool.stopped)
+            with pytest.raises(Unavailable) as refused:
+                await model.engine()
+            loader.gate.set()
+            return refused.value.retry_after_s
+
+    assert asyncio.run(scenario()) >= 1
+
+
+def test_requests_are_refused_at_once_when_an_engine_fails_again_and_again():
+    async def scenario():
+        loader = Loader()
+        async with pool_of(loader) as pool:
+            model = await pool.get(A)
+            loader.n_failures = 1_000_000
+            loader.threads[0].kill()
+            await happened(lambda: len(loader.loaded) >= 3)
+            with pytest.raises(Unavailable) as refused:
+                await model.engine()
+            loader.n_failures = 0
+            await happened(lambda: pool.running)
+            return refused.value.retry_after_s, await answer(model)
+
+    retry_after_s, token_ids = asyncio.run(scenario())
+    assert 1 <= retry_after_s <= 30
+    assert len(token_ids) == 5
 
 
 def test_closing_stops_every_engine_and_ends_live_answers():
     async def scenario():
-        pool = EnginePool(Loader())
-        engines = [await pool.get(A), await pool.get(B)]
-        endless = SamplingParams(max_tokens=60, ignore_eos=True)
-        live = engines[0].submit([5, 6], endless)
+        pool = made_pool(Loader())
+        models = [await pool.get(A), await pool.get(B)]
+        live = (await models[0].engine()).submit(asked(SamplingParams(max_tokens=60)))
         await pool.aclose()
         with pytest.raises(Aborted):
             async for _ in live:
                 pass
-        return [engine.is_running for engine in engines], pool.running, pool.stopped
+        return [model.keeper.is_running for model in models], pool.running, pool.stopped
 
     assert asyncio.run(scenario()) == ([False, False], [], [])
 
 
-def test_closing_waits_for_a_start_and_stops_its_engine():
+@pytest.mark.parametrize("refuse_first", [False, True], ids=["close", "refuse"])
+def test_closing_ends_a_start_and_tells_those_who_wait_for_it(refuse_first):
     n_threads = threading.active_count()
 
     async def scenario():
         loader = Loader(is_open=False)
-        pool = EnginePool(loader)
+        pool = made_pool(loader)
         starting = asyncio.create_task(pool.get(A))
         await entered(loader)
-        closing = asyncio.create_task(pool.aclose())
+        closing = asyncio.create_task(pool.refuse() if refuse_first else pool.aclose())
         await asyncio.sleep(0.01)
-        was_waiting = not closing.done()
-        loader.gate.set()
+        loader.gate.set()  # a process would be killed; this one has to come to its end
         await closing
-        engine = await starting
-        return was_waiting, engine.is_running
+        with pytest.raises(Unavailable):
+            await starting
+        await pool.aclose()
 
-    assert asyncio.run(scenario()) == (True, False)
+    asyncio.run(scenario())
     assert threading.active_count() == n_threads
+
+
+def test_after_closing_nothing_is_started():
+    async def scenario():
+        loader = Loader()
+        pool = made_pool(loader)
+        await pool.aclose()
+        with pytest.raises(Unavailable):
+            await pool.get(A)
+        return loader.loaded
+
+    assert asyncio.run(scenario()) == []
 
 
 def test_closing_after_a_failed_start_is_quiet():
     async def scenario():
-        pool = EnginePool(Loader(n_failures=1))
+        pool = made_pool(Loader(n_failures=1))
         with pytest.raises(CheckpointError):
             await pool.get(A)
         await pool.aclose()

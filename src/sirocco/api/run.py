@@ -11,7 +11,7 @@ from sirocco.api.body import read_body
 from sirocco.api.disconnect import unless_disconnected
 from sirocco.api.errors import REQUEST_ID_HEADER, request_id_of
 from sirocco.api.streaming import EventStream
-from sirocco.errors import InvalidInput, LoraNotSupported
+from sirocco.errors import InvalidInput
 from sirocco.service.answer import Answer
 from sirocco.service.service import Job, Service
 from sirocco.wire.body import parse_object
@@ -53,9 +53,6 @@ async def run_model(
     if "queueRequest" in request.query_params:
         raise InvalidInput("'queueRequest' is not supported by this version of Sirocco")
     service: Service = request.app.state.service
-    service.catalog.find(model_id)
-    if inputs.lora is not None:
-        raise LoraNotSupported(model_id)
     running = service.run(caller, model_id, _job(inputs), request_id=request_id)
     answer = await unless_disconnected(request.receive, running)
     headers = _headers(answer, unused_names(members))
@@ -78,6 +75,7 @@ def _job(inputs: TextGeneration) -> Job:
         subject=inputs.subject,
         sampling=inputs.sampling,
         raw=inputs.raw,
+        lora=inputs.lora,
         reject_if_busy=inputs.options.reject_if_busy,
     )
 

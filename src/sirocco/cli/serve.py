@@ -76,19 +76,16 @@ def _run(settings: "Settings") -> None:
 
     from sirocco.app import create_app  # noqa: PLC0415
     from sirocco.cli.greeting import greeting, owner_of  # noqa: PLC0415
-    from sirocco.logs import configure_logs  # noqa: PLC0415
     from sirocco.cli.server import run_server  # noqa: PLC0415
+    from sirocco.engine.check import check_folders  # noqa: PLC0415
+    from sirocco.logs import configure_logs  # noqa: PLC0415
     from sirocco.store.stores import open_stores  # noqa: PLC0415
 
     configure_logs(settings.log_level, settings.log_format)
     log = structlog.get_logger("sirocco")
     stores = open_stores(settings.home, settings.resolved_database_url)
     app = create_app(settings, stores)
-    if settings.models:
-        from sirocco.engine.loading import check_loadable  # noqa: PLC0415 - torch is slow
-
-        for folder in settings.models.values():
-            check_loadable(folder)
+    check_folders(settings.models.values())
     listening = _listen(settings.host, settings.port)
     log.debug("settings", **settings.shown())
     if advice := stores.database.advice():

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import structlog
 
-from sirocco.engine.async_engine import Generation
-from sirocco.engine.engine import Piece
+from sirocco.engine.generation import Generation
+from sirocco.engine.messages import Piece
+from sirocco.errors import LimitError
 from sirocco.service.access import Caller
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.store.tables import utc_now
@@ -58,11 +59,11 @@ class Answer:
         return self._generation.n_output_tokens
 
     def __aiter__(self) -> AsyncIterator[Piece]:
-        """Wait for each piece. Raises: Interrupted if the answer breaks off."""
+        """Wait for each piece. Raises: SiroccoError if the answer breaks off."""
         return aiter(self._generation)
 
     async def text(self) -> str:
-        """Wait for the whole answer. Raises: Interrupted if it breaks off."""
+        """Wait for the whole answer. Raises: SiroccoError if it breaks off."""
         return "".join([piece.text async for piece in self])
 
     def close(self) -> None:
@@ -71,8 +72,13 @@ class Answer:
 
 
 def settle(generation: Generation, origin: AnswerOrigin, usage: UsageWriter) -> None:
-    """Keep what an answer that is over has used; the engine calls this once for each."""
+    """Keep what an answer that is over has used; the engine's client calls this once for each.
+
+    One that was refused while it waited has used nothing.
+    """
     assert generation.finish_reason is not None, "only an answer that is over can be settled"
+    if isinstance(generation.error, LimitError) and not generation.n_output_tokens:
+        return
     duration_s = generation.elapsed_s
     row = UsageRow(
         request_id=generation.request_id,

@@ -2,69 +2,117 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-
-import structlog
+from dataclasses import dataclass
 
 from sirocco.catalog import CatalogEntry
-from sirocco.engine.async_engine import AsyncEngine
-from sirocco.engine.engine import Engine
+from sirocco.engine.client import EngineClient
+from sirocco.engine.launch import Launched
+from sirocco.errors import SiroccoError, Unavailable
+from sirocco.service.engine_keeper import EngineKeeper, Patience
+from sirocco.tokenizer import Tokenizer, load_tokenizer
 
-log = structlog.get_logger(__name__)
+Launch = Callable[[CatalogEntry], Launched]
+"""Begins to start the engine of a catalogue entry, and returns at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedModel:
+    """A model whose engine was started."""
+
+    tokenizer: Tokenizer
+    keeper: EngineKeeper
+
+    async def engine(self) -> EngineClient:
+        """Return the engine, or wait for the one that replaces it. Raises: Unavailable."""
+        return await self.keeper.engine()
+
+
+def _tokenizer_of(entry: CatalogEntry) -> Tokenizer:
+    return load_tokenizer(entry.folder)
 
 
 class EnginePool:
     """The engine of each model; use it in one event loop.
 
     Args:
-        load: makes the engine of a catalogue entry; it blocks, so it runs in a thread.
+        load_tokenizer: of a catalogue entry; it blocks, so it runs in a thread.
     """
 
-    def __init__(self, load: Callable[[CatalogEntry], Engine]) -> None:
-        self._load = load
-        self._engines: dict[str, asyncio.Task[AsyncEngine]] = {}
+    def __init__(
+        self,
+        launch: Launch,
+        patience: Patience | None = None,
+        *,
+        load_tokenizer: Callable[[CatalogEntry], Tokenizer] = _tokenizer_of,
+    ) -> None:
+        self._launch = launch
+        self._patience = patience or Patience()
+        self._load_tokenizer = load_tokenizer
+        self._keepers: dict[str, EngineKeeper] = {}
+        self._starts: dict[str, asyncio.Task[StartedModel]] = {}
+        self._is_closed = False
 
     @property
     def running(self) -> list[str]:
         """Ids of the models whose engines answer."""
-        return [model_id for model_id, engine in self._started() if engine.is_running]
+        return [model_id for model_id, keeper in self._started() if keeper.is_running]
 
     @property
     def stopped(self) -> list[str]:
-        """Ids of the models whose engines were started and do not answer any more."""
-        return [model_id for model_id, engine in self._started() if not engine.is_running]
+        """Ids of the models whose engines were started and do not answer now."""
+        return [model_id for model_id, keeper in self._started() if keeper.is_down]
 
-    async def get(self, entry: CatalogEntry) -> AsyncEngine:
-        """Return the model's engine, after starting it if need be.
+    @property
+    def n_live(self) -> int:
+        """Answers that are not over, of all models."""
+        return sum(keeper.n_live for keeper in self._keepers.values())
+
+    async def get(self, entry: CatalogEntry) -> StartedModel:
+        """Return the model, after starting its engine if need be.
 
         Callers that come while it starts wait for the same start; one that leaves does not stop
         it. A start that failed is tried again by the next caller.
 
-        Raises: SetupError if the checkpoint cannot be loaded.
+        Raises: SetupError if the checkpoint cannot be loaded; EngineFault if the engine's process
+            ends instead; Unavailable after `refuse` or `aclose`.
         """
-        task = self._engines.get(entry.model_id)
+        if self._is_closed:
+            raise Unavailable("The server is shutting down.")
+        task = self._starts.get(entry.model_id)
         if task is None or (task.done() and task.exception() is not None):
             task = asyncio.create_task(self._start(entry))
-            self._engines[entry.model_id] = task
+            self._starts[entry.model_id] = task
         return await asyncio.shield(task)
 
+    async def refuse(self) -> None:
+        """Start nothing any more; those who wait for an engine are told. Others go on."""
+        self._is_closed = True
+        waited_for = [keeper for keeper in self._keepers.values() if not keeper.is_running]
+        await asyncio.gather(*(keeper.aclose() for keeper in waited_for))
+
+    def break_off(self, error: SiroccoError) -> None:
+        """End every live answer with this error."""
+        for keeper in self._keepers.values():
+            keeper.break_off(error)
+
     async def aclose(self) -> None:
-        """Stop every engine; answers that are live end with an error."""
-        for task in self._engines.values():
-            (result,) = await asyncio.gather(task, return_exceptions=True)
-            if isinstance(result, AsyncEngine):
-                await result.aclose()
-        self._engines.clear()
+        """Stop every engine, and every start of one; answers that are live end with an error."""
+        self._is_closed = True
+        await asyncio.gather(*(keeper.aclose() for keeper in self._keepers.values()))
+        await asyncio.gather(*self._starts.values(), return_exceptions=True)
+        self._starts.clear()
+        self._keepers.clear()
 
-    def _started(self) -> Iterator[tuple[str, AsyncEngine]]:
-        for model_id, task in self._engines.items():
+    def _started(self) -> Iterator[tuple[str, EngineKeeper]]:
+        for model_id, task in self._starts.items():
             if task.done() and task.exception() is None:
-                yield model_id, task.result()
+                yield model_id, task.result().keeper
 
-    async def _start(self, entry: CatalogEntry) -> AsyncEngine:
-        started_at = asyncio.get_running_loop().time()
-        log.info("engine starts", model_id=entry.model_id)
-        engine = AsyncEngine(await asyncio.to_thread(self._load, entry))
-        engine.start()
-        elapsed_s = asyncio.get_running_loop().time() - started_at
-        log.info("engine is ready", model_id=entry.model_id, start_s=round(elapsed_s, 2))
-        return engine
+    async def _start(self, entry: CatalogEntry) -> StartedModel:
+        tokenizer = await asyncio.to_thread(self._load_tokenizer, entry)
+        if self._is_closed:
+            raise Unavailable("The server is shutting down.")
+        keeper = EngineKeeper(entry.model_id, lambda: self._launch(entry), self._patience)
+        self._keepers[entry.model_id] = keeper
+        await keeper.start()
+        return StartedModel(tokenizer, keeper)

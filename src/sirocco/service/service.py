@@ -1,11 +1,20 @@
 """Run a model for a caller: find it, start it, put the prompt into its form, let it answer."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sirocco.catalog import EMBEDDED_MODEL_ID, Catalog, CatalogEntry
-from sirocco.errors import InvalidInput, OutOfCapacity
+from sirocco.engine.client import EngineClient
+from sirocco.engine.request import Request
+from sirocco.errors import (
+    Aborted,
+    InvalidInput,
+    LoraNotSupported,
+    OutOfCapacity,
+    Unavailable,
+)
 from sirocco.service.access import Caller
 from sirocco.service.answer import Answer, AnswerOrigin, settle
 from sirocco.service.engine_pool import EnginePool
@@ -17,6 +26,8 @@ from sirocco.types import Message, SamplingParams
 _SHORT_PROMPT = 8192
 """Characters that are tokenised where they are: it takes a millisecond or two."""
 
+_DRAIN_TICK_S = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -25,12 +36,14 @@ class Job:
     Attributes:
         subject: a prompt, or a conversation.
         raw: the prompt is already in the model's own form; no template.
+        lora: name of an adapter; no model takes one yet.
         reject_if_busy: refuse rather than wait for others.
     """
 
     subject: str | Sequence[Message]
     sampling: SamplingParams
     raw: bool = False
+    lora: str | None = None
     reject_if_busy: bool = False
 
 
@@ -39,36 +52,73 @@ class Service:
 
     Args:
         stand_in: let the embedded model answer for models whose weights are not here.
+        queue_timeout_s: an answer that has not begun by then is refused.
+        time_limit_s: an answer that is not whole by then is broken off.
     """
 
     def __init__(
-        self, catalog: Catalog, engines: EnginePool, usage: UsageWriter, *, stand_in: bool
-    ) -> None:
+        self, catalog: Catalog, engines: EnginePool, usage: UsageWriter, *, stand_in: bool,
+        queue_timeout_s: float | None = None, time_limit_s: float | None = None,
+    ) -> None:  # fmt: skip
         self.catalog = catalog
         self.engines = engines
         self._usage = usage
         self._stand_in = stand_in
+        self._queue_timeout_s = queue_timeout_s
+        self._time_limit_s = time_limit_s
+        self._is_draining = False
+
+    @property
+    def is_draining(self) -> bool:
+        """The server is shutting down: nothing new is taken."""
+        return self._is_draining
 
     async def run(self, caller: Caller, model_id: str, job: Job, *, request_id: str) -> Answer:
         """Let a model answer; the caller of this must close what it returns.
 
-        Raises: UnknownModel; ModelNotInstalled; InvalidInput; PromptTooLong; OutOfCapacity;
+        Raises: UnknownModel; LoraNotSupported; ModelNotInstalled; InvalidInput; PromptTooLong;
+            OutOfCapacity; Unavailable while the server shuts down or the engine does not come up;
             SetupError if the model's engine cannot be started.
         """
+        self._check_open()
         asked = self.catalog.find(model_id)
+        if job.lora is not None:
+            raise LoraNotSupported(model_id)
         serving = self._serving(asked)
-        engine = await self.engines.get(serving)
-        token_ids = await _tokenized(engine.engine.tokenizer, serving, job)
+        model = await self.engines.get(serving)
+        token_ids = await _tokenized(model.tokenizer, serving, job)
+        engine = await model.engine()
+        self._check_open()
         if job.reject_if_busy and engine.is_busy:
             raise OutOfCapacity("others are waiting, and the request does not want to")
-        origin = AnswerOrigin(caller, asked.model_id, serving.model_id)
-        generation = engine.submit(
-            token_ids,
-            job.sampling,
-            request_id=request_id,
-            on_over=lambda over: settle(over, origin, self._usage),
+        request = Request(
+            request_id, token_ids, job.sampling, account=caller.account_id,
+            wait_limit_s=self._queue_timeout_s, time_limit_s=self._time_limit_s,
+        )  # fmt: skip
+        return self._submitted(
+            engine, request, AnswerOrigin(caller, asked.model_id, serving.model_id)
         )
+
+    async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
+        """Take nothing new, and let what is live end; then end the rest with an error.
+
+        Args:
+            timeout_s: what live answers get; `hurry` ends it early.
+        """
+        self._is_draining = True
+        until_s = time.monotonic() + timeout_s
+        await self.engines.refuse()
+        while self.engines.n_live and not hurry.is_set() and time.monotonic() < until_s:
+            await asyncio.sleep(_DRAIN_TICK_S)
+        self.engines.break_off(Aborted("the server is shutting down"))
+
+    def _submitted(self, engine: EngineClient, request: Request, origin: AnswerOrigin) -> Answer:
+        generation = engine.submit(request, on_over=lambda over: settle(over, origin, self._usage))
         return Answer(generation, origin)
+
+    def _check_open(self) -> None:
+        if self._is_draining:
+            raise Unavailable("The server is shutting down.")
 
     def _serving(self, asked: CatalogEntry) -> CatalogEntry:
         if not asked.is_installed and self._stand_in:

@@ -1,0 +1,243 @@
+"""An engine as the API's process sees it: requests go out over a socket, pieces come in.
+
+It holds no tensors and imports none. Everything here runs in one event loop.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from sirocco.engine.admission import Admission, Pace
+from sirocco.engine.channel import ChannelError, EngineProtocol, frame
+from sirocco.engine.generation import Generation
+from sirocco.engine.messages import (
+    Abort,
+    ErrorText,
+    Failed,
+    FromEngine,
+    Heartbeat,
+    Load,
+    Piece,
+    Pieces,
+    Ready,
+    Stop,
+    Submit,
+    ToEngine,
+    error_of,
+)
+from sirocco.engine.request import EngineLimits, Request
+from sirocco.errors import (
+    Aborted,
+    EngineFault,
+    InvalidInput,
+    LimitError,
+    OutOfCapacity,
+    RequestTooLarge,
+    SiroccoError,
+)
+
+
+def _nothing(_over: Generation) -> None:
+    """Do nothing: the caller need not be told."""
+
+
+class EngineClient:
+    """The other end of an engine's socket. Make it with `connected`.
+
+    Attributes:
+        limits: what one request may ask.
+        load: how much the engine has to do, as it said last.
+        n_steps, has_work: steps that the engine finished; whether it would do another.
+        n_heard: messages that came, of any kind: signs of life.
+        lost: done with the reason when the engine can be heard no more.
+    """
+
+    def __init__(self) -> None:
+        self.load = Load()
+        self.n_steps = 0
+        self.has_work = False
+        self.n_heard = 0
+        loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[str] = loop.create_future()
+        self._started: asyncio.Future[None] = loop.create_future()
+        self._protocol = EngineProtocol(self._on_message, self._on_lost)
+        self._live: dict[str, Generation] = {}
+        self._pace = Pace()
+        self._is_closing = False
+        # The engine says how much it takes when it is loaded; before that it is nothing.
+        self.limits = EngineLimits(vocab_size=0, limit_tokens=0, max_n=0)
+        self._max_running = 0
+        self._admission = Admission(0)
+
+    @classmethod
+    async def connected(cls, to_engine: socket.socket) -> "EngineClient":
+        """Wait until the engine behind a socket is loaded, however long that takes.
+
+        Raises: SetupError as the engine gave it; EngineFault if it ended without a word.
+        """
+        client = cls()
+        to_engine.setblocking(False)
+        await asyncio.get_running_loop().create_unix_connection(
+            lambda: client._protocol, sock=to_engine
+        )
+        try:
+            await client._started
+        except BaseException:
+            client._protocol.hang_up("it was not waited for")
+            raise
+        return client
+
+    @property
+    def is_running(self) -> bool:
+        """The engine is there and takes requests."""
+        return not self.lost.done() and not self._is_closing
+
+    @property
+    def is_busy(self) -> bool:
+        """A new request would have to wait; good for a moment."""
+        return self.load.n_waiting > 0 or len(self._live) >= self._max_running
+
+    @property
+    def n_live(self) -> int:
+        """Answers that are not over."""
+        return len(self._live)
+
+    def submit(
+        self, request: Request, *, on_over: Callable[[Generation], None] = _nothing
+    ) -> Generation:
+        """Let a request wait for its turn and hand out its answer to come.
+
+        Args:
+            on_over: called once in the event loop's thread when the answer has ended in any way.
+
+        Raises: PromptTooLong, InvalidInput, RequestTooLarge or OutOfCapacity at once; EngineFault
+            if the engine is gone; Aborted while it is being stopped.
+        """
+        self._check_open()
+        self.limits.check(request.prompt_token_ids, request.sampling)
+        data = _written(_cut_to(self.limits.limit_tokens, request))
+        request_id = request.request_id
+        assert request_id not in self._live, "request ids are drawn at random"
+        pushed_out = self._admitted(request)
+        if pushed_out is not None:
+            self._push_out(pushed_out)
+        n_prompt_tokens = len(request.prompt_token_ids)
+        generation = Generation(request_id, n_prompt_tokens, self._abort, on_over)
+        self._live[request_id] = generation
+        self._protocol.send(data)
+        return generation
+
+    def break_off(self, error: SiroccoError) -> None:
+        """End every live answer with this error, and stop the engine's work on them."""
+        for request_id in list(self._live):
+            self._abort(request_id)
+            self._over(request_id).break_off(error)
+
+    def stop(self) -> None:
+        """Ask the engine to end after its step in flight; nothing can be submitted any more."""
+        self._is_closing = True
+        self.break_off(Aborted("the engine was stopped"))
+        self._send(Stop())
+
+    def hang_up(self, reason: str) -> None:
+        """Give the engine up: live answers end with EngineFault."""
+        self._protocol.hang_up(reason)
+        self._on_lost(reason)
+
+    def _check_open(self) -> None:
+        if self._is_closing:
+            raise Aborted("the engine is being stopped")
+        if self.lost.done():
+            raise EngineFault("the engine has ended, and a new one is being started")
+
+    def _admitted(self, request: Request) -> str | None:
+        try:
+            return self._admission.admit(request.request_id, request.account)
+        except OutOfCapacity as error:
+            raise self._out_of_capacity(str(error)) from error
+
+    def _push_out(self, request_id: str) -> None:
+        self._send(Abort(request_id))
+        error = self._out_of_capacity("another account, which has fewer answers here, came")
+        self._over(request_id).break_off(error)
+
+    def _out_of_capacity(self, text: str) -> OutOfCapacity:
+        n_ahead = self._admission.n_unstarted + 1
+        return OutOfCapacity(
+            text, retry_after_s=self._pace.retry_after_s(n_ahead, time.monotonic())
+        )
+
+    def _abort(self, request_id: str) -> None:
+        self._send(Abort(request_id))
+
+    def _send(self, message: ToEngine) -> None:
+        self._protocol.send(frame(message))
+
+    def _over(self, request_id: str) -> Generation:
+        """Take a live answer out of the books."""
+        self._admission.ended(request_id)
+        return self._live.pop(request_id)
+
+    def _on_message(self, message: FromEngine) -> None:
+        self.n_heard += 1
+        if isinstance(message, Pieces):
+            self.load = message.load
+            for piece in message.pieces:
+                self._deliver(piece)
+        elif isinstance(message, Heartbeat):
+            self.load = message.load
+            self.n_steps, self.has_work = message.n_steps, message.has_work
+        elif self._started.done():
+            self.hang_up("it said twice how its start went")
+        elif isinstance(message, Ready):
+            self.limits, self._max_running = message.limits, message.max_running
+            self._admission = Admission(message.max_live)
+            self._started.set_result(None)
+        elif isinstance(message, Failed):
+            self._started.set_exception(error_of(message.error))
+
+    def _deliver(self, piece: Piece) -> None:
+        request_id = piece.request_id
+        generation = self._live.get(request_id)
+        if generation is None:
+            return  # it was pushed out, and the engine did not know yet
+        if piece.finish_reason is not None:
+            self._pace.ended(time.monotonic())
+            self._over(request_id)
+        elif not generation.n_output_tokens:
+            self._admission.began(request_id)
+        if piece.error is not None and self._is_capacity(piece.error):
+            generation.break_off(self._out_of_capacity(piece.error.text))
+        else:
+            generation.deliver(piece)
+
+    @staticmethod
+    def _is_capacity(written: ErrorText) -> bool:
+        return isinstance(error_of(written), LimitError)
+
+    def _on_lost(self, reason: str) -> None:
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        if not self._started.done():
+            fault = EngineFault(f"the engine ended while it started: {reason}")
+            self._started.set_exception(fault)
+        for request_id in list(self._live):
+            self._over(request_id).break_off(EngineFault("the engine ended unexpectedly"))
+
+
+def _cut_to(limit_tokens: int, request: Request) -> Request:
+    """Bound numbers that may be of any size, so that they fit into a message."""
+    sampling = request.sampling
+    max_tokens, top_k = min(sampling.max_tokens, limit_tokens), min(sampling.top_k, 2**31)
+    return replace(request, sampling=replace(sampling, max_tokens=max_tokens, top_k=top_k))
+
+
+def _written(request: Request) -> bytes:
+    try:
+        return frame(Submit(request))
+    except UnicodeEncodeError as error:
+        raise InvalidInput("'/stop' must be text that has a UTF-8 form") from error
+    except ChannelError as error:
+        raise RequestTooLarge(f"the request cannot be handed to the engine: {error}") from error
