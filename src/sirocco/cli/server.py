@@ -1,21 +1,52 @@
-"""uvicorn, told to say when it is ready."""
+"""uvicorn, told to say when it is ready, and to let live answers end before it does."""
 
+import asyncio
 import socket
+import time
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+_LAST_WORDS_S = 0.4
+"""What connections get to send the ends of their answers, after the time for answers is over."""
+
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    """Drains on the first signal, hurries on the second, and is uvicorn from the third on."""
+
+    def __init__(
+        self, config: uvicorn.Config, app: FastAPI, shutdown_s: float, on_ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._app = app
+        self._shutdown_s = shutdown_s
         self._on_ready = on_ready
+        self._hurry = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started:
             self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit and not self._hurry.is_set() and self._loop is not None:
+            # A signal may come between any two instructions, so the loop itself has to do it.
+            self._loop.call_soon_threadsafe(self._hurry.set)
+        else:
+            super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let live answers end while health and refusals are still answered; then close."""
+        until_s = time.monotonic() + self._shutdown_s
+        if self.started:
+            await self._app.state.service.drain(self._shutdown_s, self._hurry)
+        left_s = 0.0 if self._hurry.is_set() else until_s - time.monotonic()
+        self.config.timeout_graceful_shutdown = max(left_s, _LAST_WORDS_S)  # type: ignore[assignment]
+        await super().shutdown(sockets)
 
 
 def run_server(
@@ -29,10 +60,9 @@ def run_server(
     """
     config = uvicorn.Config(
         app, http="httptools", ws="none", log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=shutdown_s,
     )  # fmt: skip
     url = _url(listening)
-    server = _Server(config, lambda: on_ready(url))
+    server = _Server(config, app, shutdown_s, lambda: on_ready(url))
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
