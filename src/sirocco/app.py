@@ -22,6 +22,7 @@ from sirocco.service.service import Service
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.settings import Settings
 from sirocco.store.stores import Stores, open_stores
+from sirocco.wire.sse import Padding
 
 API_PREFIX = "/client/v4"
 
@@ -69,6 +70,7 @@ def create_app(
         redirect_slashes=False, description=_DESCRIPTION,
     )  # fmt: skip
     app.state.settings = settings
+    app.state.padding = Padding()
     app.state.access = Access(stores.api_tokens)
     app.include_router(run.router, prefix=API_PREFIX, tags=["Workers AI"])
     app.include_router(health.router, tags=["Health"])

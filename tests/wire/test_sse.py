@@ -3,13 +3,14 @@
 import json
 import math
 import random
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sirocco.wire.sse import DONE, PADDING_ALPHABET, Decoder, encode, padding
+from sirocco.wire.sse import DONE, PADDING_ALPHABET, Decoder, Padding, encode, encode_texts
 
 # Lone surrogates are included: clients send them in JSON, and models may echo them.
 any_text = st.text(st.characters(exclude_categories=()))
@@ -103,11 +104,43 @@ def test_an_event_is_returned_as_soon_as_its_blank_line_is_seen():
     assert decoder.feed(b"\ndata: b\r\n\r\n") == ["b"]
 
 
+@given(st.dictionaries(any_text, any_text, max_size=3))
+def test_an_event_of_texts_has_the_same_bytes_when_it_is_written_fast(event):
+    assert encode_texts(event) == encode(event)
+
+
 def test_padding_has_every_length_up_to_35_and_only_its_alphabet():
     """2,000 draws miss one of 36 lengths with odds below 36 · (35/36)^2000 < 1e-22; seeded."""
-    rng = random.Random(7)  # noqa: S311 - a test repeats itself
+    padding = Padding(random.Random(7).randbytes)  # noqa: S311 - a test repeats itself
 
-    drawn = [padding(rng) for _ in range(2000)]
+    drawn = [padding.draw() for _ in range(2000)]
 
     assert {len(text) for text in drawn} == set(range(36))
     assert set("".join(drawn)) == set(PADDING_ALPHABET)
+
+
+def test_padding_favours_no_length_and_no_character():
+    """Counts of 36,000 draws lie within six standard deviations of what is even; seeded."""
+    padding = Padding(random.Random(8).randbytes)  # noqa: S311 - a test repeats itself
+
+    drawn = [padding.draw() for _ in range(36_000)]
+
+    lengths = Counter(map(len, drawn))
+    characters = Counter("".join(drawn))
+    for counts in (lengths, characters):
+        expected = counts.total() / len(counts)
+        assert all(abs(n - expected) < 6 * expected**0.5 for n in counts.values())
+
+
+def test_no_two_draws_share_random_bytes():
+    asked = []
+
+    def counted(n):
+        asked.append(n)
+        return random.Random(len(asked)).randbytes(n)  # noqa: S311 - a test repeats itself
+
+    padding = Padding(counted)
+    drawn = [text for text in (padding.draw() for _ in range(1000)) if len(text) > 20]
+
+    assert len(set(drawn)) == len(drawn)
+    assert len(asked) < 20

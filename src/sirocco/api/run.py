@@ -57,7 +57,7 @@ async def run_model(
     answer = await unless_disconnected(request.receive, running)
     headers = _headers(answer, unused_names(members))
     if inputs.stream:
-        return EventStream(answer, headers)
+        return EventStream(answer, headers, request.app.state.padding)
     return await _whole(request, answer, headers)
 
 

@@ -1,6 +1,5 @@
 """An answer as server-sent events, sent as the engine makes it."""
 
-import random
 from collections.abc import AsyncIterator, Mapping
 
 import structlog
@@ -27,8 +26,9 @@ class EventStream(Response):
     clients compare it whole.
     """
 
-    def __init__(self, answer: Answer, headers: Mapping[str, str]) -> None:
+    def __init__(self, answer: Answer, headers: Mapping[str, str], padding: sse.Padding) -> None:
         self._answer = answer
+        self._padding = padding
         self.status_code = 200
         self.background = None
         self.init_headers(
@@ -55,7 +55,7 @@ class EventStream(Response):
         """Send every event; return instead what is to be answered if none can be."""
         has_started = False
         try:
-            async for event in _events(self._answer):
+            async for event in _events(self._answer, self._padding):
                 if not has_started:
                     await send(
                         {
@@ -76,12 +76,11 @@ class EventStream(Response):
         return None
 
 
-async def _events(answer: Answer) -> AsyncIterator[bytes]:
+async def _events(answer: Answer, padding: sse.Padding) -> AsyncIterator[bytes]:
     """Write an event for each piece of text, then the counts, then the end."""
-    rng = random.SystemRandom()
     async for piece in answer:
         if piece.text:
-            yield sse.encode(chunk(piece.text, sse.padding(rng)))
+            yield sse.encode_texts(chunk(piece.text, padding.draw()))
     counts = usage(answer.n_prompt_tokens, answer.n_output_tokens)
     yield sse.encode(last_chunk(counts))
     yield sse.DONE

@@ -153,7 +153,7 @@ def calls_chunk(tool_calls: Sequence[ToolCall], padding: str) -> JsonObject:
     return {"response": "", "tool_calls": flat_calls(tool_calls), "p": padding}
 
 
-def chunk(text: str, padding: str) -> JsonObject:
+def chunk(text: str, padding: str) -> dict[str, str]:
     """Write a piece of an answer that is streamed."""
     return {"response": text, "p": padding}
 
