@@ -25,4 +25,7 @@ void swiglu_avx2(const float* gate, const float* value, float* out, std::size_t 
 void rotate_avx2(float* x, const float* cosine, const float* sine, std::size_t n_heads,
                  std::size_t d);
 
+// Needs avx512.
+void swiglu_avx512(const float* gate, const float* value, float* out, std::size_t n);
+
 }  // namespace sirocco

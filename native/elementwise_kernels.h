@@ -1,4 +1,5 @@
-// The bodies of elementwise.h, as plain loops that a compiler turns into vector instructions.
+// The bodies of elementwise.h as plain loops. gcc turns that of the rotation into vector
+// instructions, but not that of SwiGLU: see swiglu_vector.h.
 // Everything is static: each file that includes this gets its own, compiled with its own flags.
 #pragma once
 
@@ -30,7 +31,7 @@ static inline float exponential(float x) {
     return p * power;
 }
 
-static inline void swiglu_row(const float* gate, const float* value, float* out, std::size_t n) {
+static inline void swiglu_plain(const float* gate, const float* value, float* out, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i)
         out[i] = gate[i] / (1.0f + exponential(-gate[i])) * value[i];
 }

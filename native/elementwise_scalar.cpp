@@ -4,7 +4,7 @@
 namespace sirocco {
 
 void swiglu_scalar(const float* gate, const float* value, float* out, std::size_t n) {
-    swiglu_row(gate, value, out, n);
+    swiglu_plain(gate, value, out, n);
 }
 
 void rotate_scalar(float* x, const float* cosine, const float* sine, std::size_t n_heads,

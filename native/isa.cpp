@@ -33,6 +33,7 @@ std::vector<Isa> usable() {
 #if defined(SIROCCO_HAS_AVX512_VNNI)
     Isa avx512_vnni = avx2;
     avx512_vnni.name = "avx512_vnni";
+    avx512_vnni.swiglu = swiglu_avx512;
     avx512_vnni.linear_stripe = linear_stripe_avx512_vnni;
     avx512_vnni.add_panel_run = add_panel_run_avx512;
     avx512_vnni.attend_segment = attend_segment_avx512;
