@@ -5,9 +5,11 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--nightly", action="store_true",
-        help="run the random walks and repeat the tests of faults for hours, not for seconds",
-    )  # fmt: skip
+        "--nightly", action="store_true", help="walk at random for hours, not for seconds"
+    )
+    parser.addoption(
+        "--loops", type=int, default=1, help="how often each fault of a process is tried; 200 a night"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +19,6 @@ def is_nightly(pytestconfig: pytest.Config) -> bool:
 
 
 @pytest.fixture(scope="session")
-def n_loops(is_nightly: bool) -> int:  # noqa: FBT001 - a fixture
+def n_loops(pytestconfig: pytest.Config) -> int:
     """How often a test of a fault is to be repeated."""
-    return 200 if is_nightly else 1
+    return int(pytestconfig.getoption("--loops"))

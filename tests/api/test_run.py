@@ -314,6 +314,47 @@ def test_more_than_may_wait_are_refused_and_the_rest_is_answered(server, gate):
     assert n_held_blocks(server) == 0
 
 
+def test_one_account_that_floods_makes_room_for_another(server, gate):
+    """Whoever has to go has used nothing, and is told when to come again."""
+    began = utc_now()
+    other = server.stores.accounts.create("other")
+    secret, _ = server.stores.api_tokens.create(other.id, name="other")
+    with ThreadPoolExecutor(16) as pool:
+        flood = [pool.submit(server.run, GREEDY) for _ in range(8)]
+        wait_until(lambda: server.client.n_live == 8)
+        gate.open(3)
+        wait_until(lambda: n_made(server) >= 4)
+        newcomer = pool.submit(
+            httpx.post, server.path(account_id=other.id), json=GREEDY, timeout=60,
+            headers={"Authorization": f"Bearer {secret}"},
+        )  # fmt: skip
+        wait_until(lambda: any(answer.done() for answer in flood))
+        gate.open(10_000)
+        answers = [answer.result() for answer in flood]
+
+    assert newcomer.result().status_code == 200
+    (refused,) = [answer for answer in answers if answer.status_code != 200]
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (429, 3040)
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    wait_until(lambda: len(usage_rows(server, began)) == 7)
+
+
+def test_a_request_takes_its_account_and_its_limits_along(server, monkeypatch):
+    taken, add = [], server.engine.add
+
+    def noted_add(request):
+        taken.append(request)
+        add(request)
+
+    monkeypatch.setattr(server.engine, "add", noted_add)
+
+    server.run(GREEDY)
+
+    (request,) = taken
+    assert request.account == server.account_id
+    assert (request.wait_limit_s, request.time_limit_s) == (60.0, 600.0)
+
+
 def test_usage_is_kept_once_for_each_answer(server):
     began = utc_now()
 

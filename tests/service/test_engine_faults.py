@@ -41,8 +41,32 @@ def report(name: str, seconds: list[float]) -> None:
     sys.stderr.write(f"{name}: median {middle:.2f} s, most {most:.2f} s, n {len(seconds)}\n")
 
 
+@pytest.fixture
+def servers(served, n_loops, tmp_path, request) -> Iterator[Served]:
+    """As many servers as there are loops: the third fault within a minute would be a crash loop."""
+
+    def in_turn() -> Iterator[Served]:
+        yield served
+        for i in range(1, n_loops):
+            if i % 10 == 0:
+                sys.stderr.write(f"{request.node.name}: {i} of {n_loops}\n")
+            server = Served(tmp_path / f"home{i}")
+            try:
+                assert server.run(max_tokens=1).status_code == 200
+                yield server
+            finally:
+                server.process.kill()
+                server.stop()
+
+    return in_turn()
+
+
 def is_ready(served: Served) -> bool:
     return served.ready().status_code == 200
+
+
+def is_down(served: Served) -> bool:
+    return served.ready().status_code == 503
 
 
 def test_the_servers_process_holds_no_torch(served):
@@ -63,9 +87,9 @@ def test_an_engine_without_work_takes_no_processor(served):
     assert cpu_s(served.engine_pid) - before_s <= 0.05
 
 
-def test_an_engine_that_is_killed_ends_its_streams_with_an_event_and_comes_back(served, n_loops):
+def test_an_engine_that_is_killed_ends_its_streams_with_an_event_and_comes_back(servers):
     event_s, ready_s = [], []
-    for _ in range(n_loops):
+    for served in servers:
         with served.stream() as chunks:
             decoder = Decoder()
             events = decoder.feed(next(chunks))
@@ -98,24 +122,24 @@ def test_the_tokens_of_a_killed_engine_are_counted(served):
     assert line["output_tokens"] >= n_events > 0
 
 
-def test_an_engine_that_is_stopped_is_noticed_and_replaced(served, n_loops):
+def test_an_engine_that_is_stopped_is_noticed_and_replaced(servers):
     noticed_s, ready_s = [], []
-    for _ in range(n_loops):
-        wait_until(lambda: is_ready(served))
+    for served in servers:
+        wait_until(partial(is_ready, served))
         stopped = served.engine_pid
         stopped_s = time.monotonic()
         os.kill(stopped, signal.SIGSTOP)
-        noticed_s.append(wait_until(lambda: not is_ready(served)))
+        noticed_s.append(wait_until(partial(is_down, served)))
         fault = served.ready()
         assert fault.status_code == 200 or "breeze" in fault.json()["faults"][0]
-        wait_until(lambda: is_ready(served))
+        wait_until(partial(is_ready, served))
         ready_s.append(time.monotonic() - stopped_s)
         assert is_dead(stopped)
+        assert served.run(max_tokens=2).status_code == 200
 
     report("stopped engine, noticed", noticed_s)
     report("stopped engine, ready again", ready_s)
     assert statistics.median(noticed_s) < 9
-    assert served.run(max_tokens=2).status_code == 200
 
 
 def test_a_server_that_was_stopped_itself_kills_no_engine(served):
@@ -143,18 +167,16 @@ def test_an_engine_leaves_the_signals_of_a_terminal_to_its_server(served):
     assert served.run(max_tokens=2).status_code == 200
 
 
-def test_an_engine_whose_server_is_killed_ends(served, n_loops, tmp_path):
-    """It does so even in the middle of a step; the module's server goes last."""
+def test_an_engine_whose_server_is_killed_ends(servers):
+    """It does so even in the middle of a step; this ends the module's server, so it is last."""
     seconds = []
-    for i in range(n_loops):
-        server = served if i == n_loops - 1 else Served(tmp_path / f"home{i}")
+    for server in servers:
         assert server.run(max_tokens=1).status_code == 200
         engine = server.engine_pid
         with contextlib.suppress(httpx.TransportError), server.stream() as chunks:
             next(chunks)
             server.process.kill()
             seconds.append(wait_until(partial(is_dead, engine)))
-        server.stop()
 
     report("killed server, engine ended", seconds)
     assert statistics.median(seconds) < 6

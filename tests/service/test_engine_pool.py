@@ -341,6 +341,31 @@ def test_requests_are_refused_at_once_when_an_engine_fails_again_and_again():
     assert len(token_ids) == 5
 
 
+def test_an_engine_whose_step_never_ends_is_replaced():
+    async def scenario():
+        loader = Loader()
+        async with pool_of(loader, step_timeout_s=0.3) as pool:
+            model = await pool.get(A)
+            hanging, release = loader.threads[0].engine, threading.Event()
+            assert hanging is not None
+
+            def hang():
+                release.wait(30)
+                return []
+
+            hanging.step = hang  # type: ignore[method-assign]
+            with pytest.raises(EngineFault):
+                await answer(model)
+            is_down = pool.stopped
+            release.set()  # a process would be killed; this one has to come to its end
+            return is_down, await answer(model), loader.loaded
+
+    is_down, token_ids, loaded = asyncio.run(scenario())
+    assert is_down == ["@me/a"]
+    assert len(token_ids) == 5
+    assert loaded == ["@me/a", "@me/a"]
+
+
 def test_closing_stops_every_engine_and_ends_live_answers():
     async def scenario():
         pool = made_pool(Loader())

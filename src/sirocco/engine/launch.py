@@ -1,5 +1,6 @@
 """Starting an engine's process, and ending it. It imports no torch."""
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ from typing import Protocol
 
 from sirocco.engine.channel import Connection
 from sirocco.engine.messages import Start
+from sirocco.errors import SetupError
 
 _STDERR = 2
 
@@ -37,20 +39,18 @@ class Launched(Protocol):
 class EngineProcess:
     """A process that loads an engine and serves it over a socket that has no name.
 
-    Raises: OSError if the system has no room for another process.
+    Raises: SetupError if the system gives no process or no socket.
     """
 
     def __init__(self, start: Start) -> None:
-        self.socket, theirs = socket.socketpair()
-        with theirs:
-            # -P: a file named torch.py in the present folder is not imported. Its own session:
-            # a terminal's Ctrl-C goes to the server alone, which lets live answers end first.
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-P", "-m", "sirocco.engine.process", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL, stdout=_STDERR, pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )  # fmt: skip
-        Connection(self.socket).send(start)
+        try:
+            self.socket, theirs = socket.socketpair()
+            with theirs:
+                self._process = _started(theirs.fileno())
+        except OSError as error:
+            raise SetupError(f"no process for an engine: {error}") from error
+        with contextlib.suppress(OSError):  # it is gone again: whoever reads our end finds out
+            Connection(self.socket).send(start)
 
     @property
     def pid(self) -> int:
@@ -67,3 +67,12 @@ class EngineProcess:
         if status >= 0:
             return f"exit status {status}"
         return f"signal {signal.Signals(-status).name}"
+
+
+def _started(descriptor: int) -> "subprocess.Popen[bytes]":
+    # -P: a file named torch.py in the present folder is not imported. A session of its own: a
+    # terminal's Ctrl-C goes to the server alone, which lets live answers end first.
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        [sys.executable, "-P", "-m", "sirocco.engine.process", str(descriptor)],
+        stdin=subprocess.DEVNULL, stdout=_STDERR, pass_fds=(descriptor,), start_new_session=True,
+    )  # fmt: skip
