@@ -8,7 +8,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--nightly", action="store_true", help="walk at random for hours, not for seconds"
     )
     parser.addoption(
-        "--loops", type=int, default=1, help="how often each fault of a process is tried; 200 a night"
+        "--loops",
+        type=int,
+        default=1,
+        help="how often each fault of a process is tried; 200 a night",
     )
 
 

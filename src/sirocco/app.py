@@ -61,6 +61,7 @@ def create_app(
             yield
         finally:
             await engines.aclose()
+            await service.aclose()
             usage.close()
             stores.database.close()
 

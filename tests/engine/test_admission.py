@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sirocco.engine.admission import Admission, Pace
+from sirocco.engine.admission import Admission, Departures
 from sirocco.errors import OutOfCapacity
 
 N_PLACES = 5
@@ -119,7 +119,7 @@ def test_an_answer_that_has_begun_keeps_its_place():
     ids=["nothing known", "steady", "all at once", "capped", "long ago"],
 )
 def test_a_retry_is_due_when_those_ahead_will_have_ended(ends_s, n_ahead, now_s, expected):
-    pace = Pace()
+    pace = Departures()
     for end_s in ends_s:
         pace.ended(end_s)
 

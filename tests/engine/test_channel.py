@@ -54,7 +54,7 @@ TO_ENGINE = [
     Stop(),
 ]
 PIECE = Piece(
-    "r", "naïve", (1, 2), FinishReason.STOP, 5, 1, (TokenLogprob(1, -0.5, ((1, -0.5),)),),
+    "r", "naïve", (1, 2), FinishReason.STOP, 5, 1, True, (TokenLogprob(1, -0.5, ((1, -0.5),)),),
     ErrorText("ModelFault", "no numbers"),
 )  # fmt: skip
 FROM_ENGINE = [

@@ -1,5 +1,6 @@
 """`POST /accounts/{account_id}/ai/run/{model}`: the request that the platform is about."""
 
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -10,17 +11,18 @@ from sirocco.api.auth import CallerOfAccount
 from sirocco.api.body import read_body
 from sirocco.api.disconnect import unless_disconnected
 from sirocco.api.errors import REQUEST_ID_HEADER, request_id_of
-from sirocco.api.streaming import EventStream
+from sirocco.api.streaming import EventStream, usage_of
 from sirocco.errors import InvalidInput
 from sirocco.service.answer import Answer
 from sirocco.service.service import Job, Service
+from sirocco.types import ToolCall
 from sirocco.wire.body import parse_object
 from sirocco.wire.envelope import success
+from sirocco.wire.response_format import parsed
 from sirocco.wire.text_generation import (
     TextGeneration,
     read_text_generation,
     unused_names,
-    usage,
     whole_result,
 )
 
@@ -53,21 +55,24 @@ async def run_model(
     if "queueRequest" in request.query_params:
         raise InvalidInput("'queueRequest' is not supported by this version of Sirocco")
     service: Service = request.app.state.service
-    running = service.run(caller, model_id, _job(inputs), request_id=request_id)
+    job = _job(inputs)
+    running = service.run(caller, model_id, job, request_id=request_id)
     answer = await unless_disconnected(request.receive, running)
     headers = _headers(answer, unused_names(members))
     if inputs.stream:
         return EventStream(answer, headers, request.app.state.padding)
-    return await _whole(request, answer, headers)
+    response, calls = await _whole(request, answer)
+    if job.sampling.grammar is not None:
+        response = parsed(response)
+    result = whole_result(response, usage_of(answer), calls)
+    return JSONResponse(success(result), headers=headers)
 
 
-async def _whole(request: Request, answer: Answer, headers: dict[str, str]) -> Response:
+async def _whole(request: Request, answer: Answer) -> tuple[Any, tuple[ToolCall, ...]]:
     try:
-        text = await unless_disconnected(request.receive, answer.text())
+        return await unless_disconnected(request.receive, answer.whole())
     finally:
         answer.close()
-    result = whole_result(text, usage(answer.n_prompt_tokens, answer.n_output_tokens))
-    return JSONResponse(success(result), headers=headers)
 
 
 def _job(inputs: TextGeneration) -> Job:
@@ -77,6 +82,9 @@ def _job(inputs: TextGeneration) -> Job:
         raw=inputs.raw,
         lora=inputs.lora,
         reject_if_busy=inputs.options.reject_if_busy,
+        tools=inputs.offered,
+        must_call=inputs.must_call,
+        only_tool=inputs.only_tool,
     )
 
 

@@ -11,9 +11,11 @@ from sirocco.api.disconnect import unless_disconnected
 from sirocco.api.errors import error_answer
 from sirocco.errors import Aborted, SiroccoError
 from sirocco.service.answer import Answer
+from sirocco.service.tool_reader import ToolReader
 from sirocco.wire import sse
+from sirocco.wire.envelope import JsonObject
 from sirocco.wire.status import failure
-from sirocco.wire.text_generation import chunk, last_chunk, usage
+from sirocco.wire.text_generation import calls_chunk, chunk, last_chunk, usage
 
 log = structlog.get_logger(__name__)
 
@@ -77,10 +79,22 @@ class EventStream(Response):
 
 
 async def _events(answer: Answer, padding: sse.Padding) -> AsyncIterator[bytes]:
-    """Write an event for each piece of text, then the counts, then the end."""
+    """Write an event for each piece of text or for calls, then the counts, then the end."""
+    reader = ToolReader() if answer.offers_tools else None
     async for piece in answer:
-        if piece.text:
-            yield sse.encode_texts(chunk(piece.text, padding.draw()))
-    counts = usage(answer.n_prompt_tokens, answer.n_output_tokens)
-    yield sse.encode(last_chunk(counts))
+        text = piece.text if reader is None else reader.feed(piece.text)
+        if text:
+            yield sse.encode_texts(chunk(text, padding.draw()))
+    if reader is not None:
+        calls, rest = reader.end()
+        if calls:
+            yield sse.encode(calls_chunk(calls, padding.draw()))
+        elif rest:
+            yield sse.encode_texts(chunk(rest, padding.draw()))
+    yield sse.encode(last_chunk(usage_of(answer)))
     yield sse.DONE
+
+
+def usage_of(answer: Answer) -> JsonObject:
+    """Write the counts of an answer."""
+    return usage(answer.n_prompt_tokens, answer.n_output_tokens, answer.n_cached_tokens)

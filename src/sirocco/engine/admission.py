@@ -90,7 +90,7 @@ class Admission:
             self._unstarted.pop(account, None)
 
 
-class Pace:
+class Departures:
     """How fast answers ended lately, and so how long those that wait will take.
 
     All times are seconds of the caller's clock.

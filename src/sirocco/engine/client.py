@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from sirocco.engine.admission import Admission, Pace
+from sirocco.engine.admission import Admission, Departures
 from sirocco.engine.channel import ChannelError, EngineProtocol, frame
 from sirocco.engine.generation import Generation
 from sirocco.engine.messages import (
@@ -64,7 +64,7 @@ class EngineClient:
         self._started: asyncio.Future[None] = loop.create_future()
         self._protocol = EngineProtocol(self._on_message, self._on_lost)
         self._live: dict[str, Generation] = {}
-        self._pace = Pace()
+        self._departures = Departures()
         self._is_closing = False
         # The engine says how much it takes when it is loaded; before that it is nothing.
         self.limits = EngineLimits(vocab_size=0, limit_tokens=0, max_n=0)
@@ -166,7 +166,7 @@ class EngineClient:
     def _out_of_capacity(self, text: str) -> OutOfCapacity:
         n_ahead = self._admission.n_unstarted + 1
         return OutOfCapacity(
-            text, retry_after_s=self._pace.retry_after_s(n_ahead, time.monotonic())
+            text, retry_after_s=self._departures.retry_after_s(n_ahead, time.monotonic())
         )
 
     def _abort(self, request_id: str) -> None:
@@ -203,8 +203,8 @@ class EngineClient:
         generation = self._live.get(request_id)
         if generation is None:
             return  # it was pushed out, and the engine did not know yet
-        if piece.finish_reason is not None:
-            self._pace.ended(time.monotonic())
+        if piece.is_last:
+            self._departures.ended(time.monotonic())
             self._over(request_id)
         elif not generation.n_output_tokens:
             self._admission.began(request_id)

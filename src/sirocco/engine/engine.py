@@ -123,6 +123,11 @@ class Engine:
         return self.scheduler.has_work
 
     @property
+    def live_ids(self) -> list[str]:
+        """Ids of the requests that are not over."""
+        return list(self._live)
+
+    @property
     def limit_tokens(self) -> int:
         """Prompt plus output tokens that one request may have."""
         return self.scheduler.limit_tokens

@@ -21,7 +21,7 @@ class Generation:
         n_output_tokens: so far.
         n_cached_tokens: prompt tokens whose keys and values were there already.
         ttft_s: seconds from submission to the first output token; None before it.
-        finish_reason: why it ended; None before that.
+        finish_reason: why it ended, the last one of several answers; None before that.
         error: what the reader is told in place of a last piece; None if it ended well.
     """
 
@@ -79,7 +79,8 @@ class Generation:
             self.n_cached_tokens = piece.n_cached_tokens
         if piece.error is None:
             self._pieces.append(piece)
-        if piece.finish_reason is not None:
+        if piece.is_last:
+            assert piece.finish_reason is not None, "the last piece says why it is the last"
             error = None if piece.error is None else error_of(piece.error)
             self._end(piece.finish_reason, error)
         self._wake()

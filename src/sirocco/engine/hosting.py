@@ -173,8 +173,7 @@ class EngineHost:
 
     def _drop_all(self, engine: "Engine") -> None:
         self._n_faults += 1
-        scheduler = engine.scheduler
-        request_ids = [seq.request_id for seq in [*scheduler.running, *scheduler.waiting]]
+        request_ids = engine.live_ids
         for request_id in request_ids:
             engine.abort(request_id)
         fault = EngineFault("the engine failed in a step")
@@ -202,10 +201,13 @@ def _written(piece: "EnginePiece") -> Piece:
         piece.finish_reason,
         piece.n_cached_tokens,
         piece.index,
+        piece.is_last,
         piece.logprobs,
         None if piece.error is None else error_text(piece.error),
     )
 
 
 def _broken_off(request_id: str, error: SiroccoError) -> Piece:
-    return Piece(request_id, finish_reason=FinishReason.ABORT, error=error_text(error))
+    return Piece(
+        request_id, finish_reason=FinishReason.ABORT, is_last=True, error=error_text(error)
+    )

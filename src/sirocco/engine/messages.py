@@ -63,6 +63,7 @@ class Piece(_Part):
     finish_reason: FinishReason | None = None
     n_cached_tokens: int = 0
     index: int = 0
+    is_last: bool = False
     logprobs: tuple[TokenLogprob, ...] = ()
     error: ErrorText | None = None
 

@@ -13,6 +13,8 @@ from sirocco.service.access import Caller
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.store.tables import utc_now
 from sirocco.store.usage import UsageRow
+from sirocco.tokenizer.tools import read_tool_calls
+from sirocco.types import ToolCall
 
 log = structlog.get_logger(__name__)
 
@@ -37,11 +39,18 @@ class AnswerOrigin:
 
 
 class Answer:
-    """Iterate over the pieces of an answer; `close` it in any case."""
+    """Iterate over the pieces of an answer; `close` it in any case.
 
-    def __init__(self, generation: Generation, origin: AnswerOrigin) -> None:
+    Attributes:
+        offers_tools: it may be calls of tools in place of text; `ToolReader` tells which.
+    """
+
+    def __init__(
+        self, generation: Generation, origin: AnswerOrigin, *, offers_tools: bool = False
+    ) -> None:
         self._generation = generation
         self.origin = origin
+        self.offers_tools = offers_tools
 
     @property
     def request_id(self) -> str:
@@ -58,13 +67,23 @@ class Answer:
         """Tokens that came out so far, those without text included."""
         return self._generation.n_output_tokens
 
+    @property
+    def n_cached_tokens(self) -> int:
+        """Prompt tokens that were computed before."""
+        return self._generation.n_cached_tokens
+
     def __aiter__(self) -> AsyncIterator[Piece]:
         """Wait for each piece. Raises: SiroccoError if the answer breaks off."""
         return aiter(self._generation)
 
-    async def text(self) -> str:
-        """Wait for the whole answer. Raises: SiroccoError if it breaks off."""
-        return "".join([piece.text async for piece in self])
+    async def whole(self) -> tuple[str, tuple[ToolCall, ...]]:
+        """Wait for the whole answer: its text, or the tools it calls.
+
+        Raises: SiroccoError if it breaks off.
+        """
+        text = "".join([piece.text async for piece in self])
+        calls = read_tool_calls(text) if self.offers_tools else ()
+        return ("", calls) if calls else (text, ())
 
     def close(self) -> None:
         """Stop the engine's work on it, if there is any left; again does nothing."""

@@ -3,10 +3,9 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sirocco.catalog import EMBEDDED_MODEL_ID, Catalog, CatalogEntry
-from sirocco.engine.client import EngineClient
 from sirocco.engine.request import Request
 from sirocco.errors import (
     Aborted,
@@ -18,10 +17,12 @@ from sirocco.errors import (
 from sirocco.service.access import Caller
 from sirocco.service.answer import Answer, AnswerOrigin, settle
 from sirocco.service.engine_pool import EnginePool
+from sirocco.service.grammar_guard import GrammarGuard
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.tokenizer.chat import encode_messages, encode_prompt, encode_raw_prompt
-from sirocco.types import Message, SamplingParams
+from sirocco.tokenizer.tools import tool_grammar
+from sirocco.types import Message, SamplingParams, Tool
 
 _SHORT_PROMPT = 8192
 """Characters that are tokenised where they are: it takes a millisecond or two."""
@@ -38,6 +39,9 @@ class Job:
         raw: the prompt is already in the model's own form; no template.
         lora: name of an adapter; no model takes one yet.
         reject_if_busy: refuse rather than wait for others.
+        tools: what the answer may call in place of text.
+        must_call: text is no answer.
+        only_tool: the one that may be called; None is any.
     """
 
     subject: str | Sequence[Message]
@@ -45,6 +49,17 @@ class Job:
     raw: bool = False
     lora: str | None = None
     reject_if_busy: bool = False
+    tools: Sequence[Tool] = ()
+    must_call: bool = False
+    only_tool: str | None = None
+
+    @property
+    def bound(self) -> SamplingParams:
+        """The sampling, bound to the grammar of the tools if there are any."""
+        if not self.tools:
+            return self.sampling
+        grammar = tool_grammar(self.tools, must_call=self.must_call, only=self.only_tool)
+        return replace(self.sampling, grammar=grammar)
 
 
 class Service:
@@ -67,6 +82,11 @@ class Service:
         self._queue_timeout_s = queue_timeout_s
         self._time_limit_s = time_limit_s
         self._is_draining = False
+        self._grammars = GrammarGuard()
+
+    async def aclose(self) -> None:
+        """End what was started to look at requests."""
+        await self._grammars.aclose()
 
     @property
     def is_draining(self) -> bool:
@@ -87,17 +107,20 @@ class Service:
         serving = self._serving(asked)
         model = await self.engines.get(serving)
         token_ids = await _tokenized(model.tokenizer, serving, job)
+        sampling = job.bound
+        if sampling.grammar is not None:
+            await self._grammars.check(sampling.grammar)
         engine = await model.engine()
         self._check_open()
         if job.reject_if_busy and engine.is_busy:
             raise OutOfCapacity("others are waiting, and the request does not want to")
         request = Request(
-            request_id, token_ids, job.sampling, account=caller.account_id,
+            request_id, token_ids, sampling, account=caller.account_id, weight=caller.weight,
             wait_limit_s=self._queue_timeout_s, time_limit_s=self._time_limit_s,
         )  # fmt: skip
-        return self._submitted(
-            engine, request, AnswerOrigin(caller, asked.model_id, serving.model_id)
-        )
+        origin = AnswerOrigin(caller, asked.model_id, serving.model_id)
+        generation = engine.submit(request, on_over=lambda over: settle(over, origin, self._usage))
+        return Answer(generation, origin, offers_tools=bool(job.tools))
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
         """Take nothing new, and let what is live end; then end the rest with an error.
@@ -111,10 +134,6 @@ class Service:
         while self.engines.n_live and not hurry.is_set() and time.monotonic() < until_s:
             await asyncio.sleep(_DRAIN_TICK_S)
         self.engines.break_off(Aborted("the server is shutting down"))
-
-    def _submitted(self, engine: EngineClient, request: Request, origin: AnswerOrigin) -> Answer:
-        generation = engine.submit(request, on_over=lambda over: settle(over, origin, self._usage))
-        return Answer(generation, origin)
 
     def _check_open(self) -> None:
         if self._is_draining:
@@ -140,13 +159,19 @@ def _prompt_token_ids(tokenizer: Tokenizer, entry: CatalogEntry, job: Job) -> li
         if job.raw:
             return encode_raw_prompt(tokenizer, job.subject)
         if entry.template is None:
+            _require_no_tools(entry, job)
             return encode_prompt(tokenizer, job.subject)
         messages = [Message("user", job.subject)]
         if entry.default_system is not None:
             messages.insert(0, Message("system", entry.default_system))
-        return encode_messages(tokenizer, messages, entry.template)
+        return encode_messages(tokenizer, messages, entry.template, job.tools)
     if entry.template is None:
         raise InvalidInput(
             f"'/messages' need a chat template, and {entry.model_id} has none: give '/prompt'"
         )
-    return encode_messages(tokenizer, job.subject, entry.template)
+    return encode_messages(tokenizer, job.subject, entry.template, job.tools)
+
+
+def _require_no_tools(entry: CatalogEntry, job: Job) -> None:
+    if job.tools:
+        raise InvalidInput(f"'/tools' need a chat template, and {entry.model_id} has none")
