@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from sirocco import __version__
 from sirocco.api import health, run
 from sirocco.api.errors import add_error_handlers
+from sirocco.api.openai import chat, completions, models, responses
 from sirocco.catalog import Catalog, CatalogEntry
 from sirocco.engine.launch import EngineProcess
 from sirocco.engine.messages import Start
@@ -74,6 +75,8 @@ def create_app(
     app.state.padding = Padding()
     app.state.access = Access(stores.api_tokens)
     app.include_router(run.router, prefix=API_PREFIX, tags=["Workers AI"])
+    for route in (chat, completions, responses, models):
+        app.include_router(route.router, prefix=API_PREFIX, tags=["OpenAI"])
     app.include_router(health.router, tags=["Health"])
     app.add_api_route("/", _to_docs, include_in_schema=False)
     add_error_handlers(app)

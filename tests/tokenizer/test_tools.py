@@ -105,6 +105,13 @@ def test_an_answer_that_must_call_has_no_text():
     assert not accepts(grammar, '{"name":"getWeather","arguments":{"city":"x"}}')
 
 
+def test_an_answer_may_be_held_to_one_call():
+    grammar = tool_grammar([TIME], must_call=True, several=False)
+
+    assert accepts(grammar, '{"name":"getTime","arguments":{}}')
+    assert not accepts(grammar, '[{"name":"getTime","arguments":{}}]')
+
+
 def test_calls_are_read_from_an_answer():
     assert read_tool_calls("It rains.") == ()
     assert read_tool_calls('{"name":"getTime","argum') == ()

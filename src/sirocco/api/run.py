@@ -1,6 +1,5 @@
 """`POST /accounts/{account_id}/ai/run/{model}`: the request that the platform is about."""
 
-from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -11,11 +10,10 @@ from sirocco.api.auth import CallerOfAccount
 from sirocco.api.body import read_body
 from sirocco.api.disconnect import unless_disconnected
 from sirocco.api.errors import REQUEST_ID_HEADER, request_id_of
-from sirocco.api.streaming import EventStream, usage_of
+from sirocco.api.streaming import EventStream, run_events, usage_of
 from sirocco.errors import InvalidInput
-from sirocco.service.answer import Answer
+from sirocco.service.answer import Answer, Spoken
 from sirocco.service.service import Job, Service
-from sirocco.types import ToolCall
 from sirocco.wire.body import parse_object
 from sirocco.wire.envelope import success
 from sirocco.wire.response_format import parsed
@@ -58,17 +56,17 @@ async def run_model(
     job = _job(inputs)
     running = service.run(caller, model_id, job, request_id=request_id)
     answer = await unless_disconnected(request.receive, running)
-    headers = _headers(answer, unused_names(members))
+    headers = answer_headers(answer, unused_names(members))
     if inputs.stream:
-        return EventStream(answer, headers, request.app.state.padding)
-    response, calls = await _whole(request, answer)
-    if job.sampling.grammar is not None:
-        response = parsed(response)
-    result = whole_result(response, usage_of(answer), calls)
+        return EventStream(answer, run_events(answer, request.app.state.padding), headers)
+    (spoken,) = await whole(request, answer)
+    response = spoken.text if inputs.grammar is None else parsed(spoken.text)
+    result = whole_result(response, usage_of(answer), spoken.calls)
     return JSONResponse(success(result), headers=headers)
 
 
-async def _whole(request: Request, answer: Answer) -> tuple[Any, tuple[ToolCall, ...]]:
+async def whole(request: Request, answer: Answer) -> list[Spoken]:
+    """Wait for the whole answers, unless the client leaves first."""
     try:
         return await unless_disconnected(request.receive, answer.whole())
     finally:
@@ -85,10 +83,11 @@ def _job(inputs: TextGeneration) -> Job:
         tools=inputs.offered,
         must_call=inputs.must_call,
         only_tool=inputs.only_tool,
+        several_calls=inputs.parallel_tool_calls,
     )
 
 
-def _headers(answer: Answer, unused: list[str]) -> dict[str, str]:
+def answer_headers(answer: Answer, unused: list[str]) -> dict[str, str]:
     """Tell what is not in the body: the id, who really answered, and which members did nothing."""
     headers = {REQUEST_ID_HEADER: answer.request_id}
     if answer.origin.is_stand_in:

@@ -28,9 +28,11 @@ class EventStream(Response):
     clients compare it whole.
     """
 
-    def __init__(self, answer: Answer, headers: Mapping[str, str], padding: sse.Padding) -> None:
+    def __init__(
+        self, answer: Answer, events: AsyncIterator[bytes], headers: Mapping[str, str]
+    ) -> None:
         self._answer = answer
-        self._padding = padding
+        self._events = events
         self.status_code = 200
         self.background = None
         self.init_headers(
@@ -57,7 +59,7 @@ class EventStream(Response):
         """Send every event; return instead what is to be answered if none can be."""
         has_started = False
         try:
-            async for event in _events(self._answer, self._padding):
+            async for event in self._events:
                 if not has_started:
                     await send(
                         {
@@ -78,7 +80,7 @@ class EventStream(Response):
         return None
 
 
-async def _events(answer: Answer, padding: sse.Padding) -> AsyncIterator[bytes]:
+async def run_events(answer: Answer, padding: sse.Padding) -> AsyncIterator[bytes]:
     """Write an event for each piece of text or for calls, then the counts, then the end."""
     reader = ToolReader() if answer.offers_tools else None
     async for piece in answer:

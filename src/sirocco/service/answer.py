@@ -1,7 +1,7 @@
 """A live answer in the caller's hands, and the row that is kept when it is over."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
@@ -13,8 +13,9 @@ from sirocco.service.access import Caller
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.store.tables import utc_now
 from sirocco.store.usage import UsageRow
+from sirocco.tokenizer.base import Tokenizer
 from sirocco.tokenizer.tools import read_tool_calls
-from sirocco.types import ToolCall
+from sirocco.types import FinishReason, TokenLogprob, ToolCall
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,16 @@ class AnswerOrigin:
         return self.model_id != self.served_by
 
 
+@dataclass(slots=True)
+class Spoken:
+    """One whole answer to a prompt: its text, or the tools it calls."""
+
+    text: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason = FinishReason.ABORT
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+
+
 class Answer:
     """Iterate over the pieces of an answer; `close` it in any case.
 
@@ -46,9 +57,11 @@ class Answer:
     """
 
     def __init__(
-        self, generation: Generation, origin: AnswerOrigin, *, offers_tools: bool = False
-    ) -> None:
+        self, generation: Generation, origin: AnswerOrigin, tokenizer: Tokenizer, *,
+        offers_tools: bool = False,
+    ) -> None:  # fmt: skip
         self._generation = generation
+        self._tokenizer = tokenizer
         self.origin = origin
         self.offers_tools = offers_tools
 
@@ -76,14 +89,27 @@ class Answer:
         """Wait for each piece. Raises: SiroccoError if the answer breaks off."""
         return aiter(self._generation)
 
-    async def whole(self) -> tuple[str, tuple[ToolCall, ...]]:
-        """Wait for the whole answer: its text, or the tools it calls.
+    async def whole(self) -> list[Spoken]:
+        """Wait for the whole answers, as many as were asked for.
 
-        Raises: SiroccoError if it breaks off.
+        Raises: SiroccoError if they break off.
         """
-        text = "".join([piece.text async for piece in self])
-        calls = read_tool_calls(text) if self.offers_tools else ()
-        return ("", calls) if calls else (text, ())
+        spoken: list[Spoken] = []
+        async for piece in self:
+            while len(spoken) <= piece.index:
+                spoken.append(Spoken())
+            one = spoken[piece.index]
+            one.text += piece.text
+            one.logprobs += piece.logprobs
+            one.finish_reason = piece.finish_reason or one.finish_reason
+        for one in spoken if self.offers_tools else ():
+            one.calls = read_tool_calls(one.text)
+            one.text = "" if one.calls else one.text
+        return spoken
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Give what a token adds to a text; nothing for a control token."""
+        return self._tokenizer.token_bytes(token_id) or b""
 
     def close(self) -> None:
         """Stop the engine's work on it, if there is any left; again does nothing."""

@@ -42,6 +42,7 @@ class Job:
         tools: what the answer may call in place of text.
         must_call: text is no answer.
         only_tool: the one that may be called; None is any.
+        several_calls: more than one in an answer.
     """
 
     subject: str | Sequence[Message]
@@ -52,13 +53,16 @@ class Job:
     tools: Sequence[Tool] = ()
     must_call: bool = False
     only_tool: str | None = None
+    several_calls: bool = True
 
     @property
     def bound(self) -> SamplingParams:
         """The sampling, bound to the grammar of the tools if there are any."""
         if not self.tools:
             return self.sampling
-        grammar = tool_grammar(self.tools, must_call=self.must_call, only=self.only_tool)
+        grammar = tool_grammar(
+            self.tools, must_call=self.must_call, only=self.only_tool, several=self.several_calls
+        )
         return replace(self.sampling, grammar=grammar)
 
 
@@ -120,7 +124,7 @@ class Service:
         )  # fmt: skip
         origin = AnswerOrigin(caller, asked.model_id, serving.model_id)
         generation = engine.submit(request, on_over=lambda over: settle(over, origin, self._usage))
-        return Answer(generation, origin, offers_tools=bool(job.tools))
+        return Answer(generation, origin, model.tokenizer, offers_tools=bool(job.tools))
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
         """Take nothing new, and let what is live end; then end the rest with an error.

@@ -33,18 +33,23 @@ def with_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Messa
     return [Message("system", told), *plain]
 
 
-def tool_grammar(tools: Sequence[Tool], *, must_call: bool, only: str | None = None) -> Grammar:
+def tool_grammar(
+    tools: Sequence[Tool], *, must_call: bool, only: str | None = None, several: bool = True
+) -> Grammar:
     """Let an answer be text or calls; or calls alone.
 
     Args:
         must_call: no text.
         only: the one tool that may be called; None is any of them.
+        several: more than one call in an answer.
     """
     wanted = [tool for tool in tools if only in (None, tool.name)]
     call = json.dumps({"anyOf": [_call_schema(tool) for tool in wanted]})
     rules = [
         f"start: {'calls' if must_call else 'TEXT | calls'}",
-        f'calls: call | "[" call ("," call){{0,{_MOST_CALLS - 1}}} "]"',
+        f'calls: call | "[" call ("," call){{0,{_MOST_CALLS - 1}}} "]"'
+        if several
+        else "calls: call",
         f"call: %json {call}",
     ]
     if not must_call:

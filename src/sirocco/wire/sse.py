@@ -44,6 +44,11 @@ def encode(data: Mapping[str, object]) -> bytes:
     return b"data: " + line + b"\n\n"
 
 
+def encode_named(name: str, data: Mapping[str, object]) -> bytes:
+    """Write an event with a name in front, as OpenAI's responses have one."""
+    return b"event: " + name.encode() + b"\n" + encode(data)
+
+
 def encode_texts(data: Mapping[str, str]) -> bytes:
     """Write the event that `encode` writes, where all values are texts: four times as fast."""
     try:

@@ -69,6 +69,7 @@ class ToolUse(Strict):
 
     tools: Annotated[list[AnyTool], Field(max_length=64)] = Field(default_factory=list)
     tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = True
 
     @property
     def offered(self) -> tuple[Tool, ...]:

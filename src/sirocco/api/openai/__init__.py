@@ -1,0 +1,1 @@
+"""`…/ai/v1`: the same models in the shapes of OpenAI's API."""

@@ -1,0 +1,104 @@
+"""`POST …/ai/v1/chat/completions`."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+
+from sirocco.api.auth import CallerOfAccount
+from sirocco.api.openai.speaking import begun, members_of
+from sirocco.api.run import answer_headers, whole
+from sirocco.api.streaming import EventStream, usage_of
+from sirocco.engine.messages import Piece
+from sirocco.service.answer import Answer, Spoken
+from sirocco.service.service import Job
+from sirocco.service.tool_reader import ToolReader
+from sirocco.wire import sse
+from sirocco.wire.envelope import JsonObject
+from sirocco.wire.openai import chat
+from sirocco.wire.openai.generation import unused_names
+from sirocco.wire.openai.logprobs import chat_logprobs
+from sirocco.wire.sse import Padding
+
+router = APIRouter()
+
+
+@router.post("/accounts/{account_id}/ai/v1/chat/completions", summary="Answer a conversation")
+async def complete_chat(
+    request: Request, account_id: str, caller: CallerOfAccount  # noqa: ARG001
+) -> Response:  # fmt: skip
+    """Answer a conversation in OpenAI's shape; with `stream`, in chunks."""
+    members = await members_of(request)
+    inputs = chat.read_chat_completion(members)
+    answer = await begun(request, caller, inputs.model, _job(inputs))
+    headers = answer_headers(answer, unused_names(chat.ChatCompletion, members))
+    if inputs.stream:
+        events = _events(answer, inputs, request.app.state.padding)
+        return EventStream(answer, events, headers)
+    spoken = await whole(request, answer)
+    choices = [_choice(index, one, answer, inputs) for index, one in enumerate(spoken)]
+    written = chat.completion(answer.request_id, inputs.model, choices, usage_of(answer))
+    return JSONResponse(written, headers=headers)
+
+
+def _job(inputs: chat.ChatCompletion) -> Job:
+    return Job(
+        subject=inputs.conversation,
+        sampling=inputs.in_engines_words,
+        reject_if_busy=inputs.options.reject_if_busy,
+        tools=inputs.offered,
+        must_call=inputs.must_call,
+        only_tool=inputs.only_tool,
+        several_calls=inputs.parallel_tool_calls,
+    )
+
+
+def _choice(index: int, one: Spoken, answer: Answer, inputs: chat.ChatCompletion) -> JsonObject:
+    logprobs = chat_logprobs(one.logprobs, answer.token_bytes) if inputs.logprobs else None
+    return chat.choice(index, one.text, one.calls, str(one.finish_reason), logprobs)
+
+
+async def _events(
+    answer: Answer, inputs: chat.ChatCompletion, padding: Padding
+) -> AsyncIterator[bytes]:
+    chunks = chat.Chunks(answer.request_id, inputs.model)
+    voices: dict[int, _Voice] = {}
+    async for piece in answer:
+        if piece.index not in voices:
+            voices[piece.index] = _Voice(piece.index, answer, inputs, chunks)
+            yield sse.encode(chunks.first(piece.index))
+        for chunk in voices[piece.index].chunks_of(piece, padding):
+            yield sse.encode(chunk)
+    if inputs.stream_options.include_usage:
+        yield sse.encode(chunks.usage(usage_of(answer)))
+    yield sse.DONE
+
+
+class _Voice:
+    """One of the answers in a stream."""
+
+    def __init__(
+        self, index: int, answer: Answer, inputs: chat.ChatCompletion, chunks: chat.Chunks
+    ) -> None:
+        self._index, self._answer, self._inputs, self._chunks = index, answer, inputs, chunks
+        self._reader = ToolReader() if answer.offers_tools else None
+
+    def chunks_of(self, piece: Piece, padding: Padding) -> list[JsonObject]:
+        """Write what a piece adds."""
+        text = piece.text if self._reader is None else self._reader.feed(piece.text)
+        logprobs = None
+        if self._inputs.logprobs and piece.logprobs:
+            logprobs = chat_logprobs(piece.logprobs, self._answer.token_bytes)
+        written = []
+        if text or logprobs:
+            written.append(self._chunks.text(self._index, text, logprobs, padding.draw()))
+        if piece.finish_reason is None:
+            return written
+        calls, rest = ((), "") if self._reader is None else self._reader.end()
+        if rest:
+            written.append(self._chunks.text(self._index, rest, None, padding.draw()))
+        if calls:
+            written.append(self._chunks.calls(self._index, calls, padding.draw()))
+        reason = "tool_calls" if calls else str(piece.finish_reason)
+        return [*written, self._chunks.end(self._index, reason)]

@@ -1,0 +1,61 @@
+"""`POST …/ai/v1/completions`."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+
+from sirocco.api.auth import CallerOfAccount
+from sirocco.api.openai.speaking import begun, members_of
+from sirocco.api.run import answer_headers, whole
+from sirocco.api.streaming import EventStream, usage_of
+from sirocco.service.answer import Answer
+from sirocco.service.service import Job
+from sirocco.wire import sse
+from sirocco.wire.openai import completions
+from sirocco.wire.openai.generation import unused_names
+from sirocco.wire.openai.logprobs import completion_logprobs
+
+router = APIRouter()
+
+
+@router.post("/accounts/{account_id}/ai/v1/completions", summary="Go on with a text")
+async def complete(
+    request: Request, account_id: str, caller: CallerOfAccount  # noqa: ARG001
+) -> Response:  # fmt: skip
+    """Go on with a text, which gets no template, in OpenAI's shape; with `stream`, in chunks."""
+    members = await members_of(request)
+    inputs = completions.read_completion(members)
+    job = Job(inputs.text, inputs.in_engines_words, raw=True,
+              reject_if_busy=inputs.options.reject_if_busy)  # fmt: skip
+    answer = await begun(request, caller, inputs.model, job)
+    headers = answer_headers(answer, unused_names(completions.Completion, members))
+    if inputs.stream:
+        return EventStream(answer, _events(answer, inputs), headers)
+    choices = []
+    for index, one in enumerate(await whole(request, answer)):
+        logprobs = None
+        if inputs.logprobs is not None:
+            logprobs = completion_logprobs(one.logprobs, answer.token_bytes)
+        choices.append(completions.choice(index, one.text, str(one.finish_reason), logprobs))
+    written = completions.completion(answer.request_id, inputs.model, choices, usage_of(answer))
+    return JSONResponse(written, headers=headers)
+
+
+async def _events(answer: Answer, inputs: completions.Completion) -> AsyncIterator[bytes]:
+    n_characters = dict.fromkeys(range(inputs.n), 0)
+    async for piece in answer:
+        logprobs = None
+        if inputs.logprobs is not None and piece.logprobs:
+            n_before = n_characters[piece.index]
+            logprobs = completion_logprobs(piece.logprobs, answer.token_bytes, n_before)
+            n_characters[piece.index] += sum(map(len, logprobs["tokens"]))
+        reason = None if piece.finish_reason is None else str(piece.finish_reason)
+        if piece.text or logprobs or reason:
+            choice = completions.choice(piece.index, piece.text, reason, logprobs)
+            yield sse.encode(completions.completion(answer.request_id, inputs.model, [choice]))
+    if inputs.stream_options.include_usage:
+        counts = usage_of(answer)
+        yield sse.encode(completions.completion(answer.request_id, inputs.model, [], counts))
+    yield sse.DONE
