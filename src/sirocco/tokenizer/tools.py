@@ -44,7 +44,11 @@ def tool_grammar(
         several: more than one call in an answer.
     """
     wanted = [tool for tool in tools if only in (None, tool.name)]
-    call = json.dumps({"anyOf": [_call_schema(tool) for tool in wanted]})
+    # Blanks are left to nobody: a small model likes to write them for ever.
+    call = json.dumps({
+        "x-guidance": {"whitespace_flexible": False},
+        "anyOf": [_call_schema(tool) for tool in wanted],
+    })  # fmt: skip
     rules = [
         f"start: {'calls' if must_call else 'TEXT | calls'}",
         f'calls: call | "[" call ("," call){{0,{_MOST_CALLS - 1}}} "]"'
