@@ -40,6 +40,11 @@ def chat(client):
     return ask
 
 
+def first_error(error):
+    """What the server said, of which OpenAI's client shows the whole body."""
+    return error.body["errors"][0]
+
+
 def test_a_chat_completion_is_whole(chat):
     answer = chat()
 
@@ -225,15 +230,15 @@ def test_what_is_wrong_is_refused_by_name(chat, options, text):
     with pytest.raises(openai.BadRequestError) as caught:
         chat(**options)
 
-    assert text in caught.value.body["errors"][0]["message"]
-    assert caught.value.body["errors"][0]["code"] == 5006
+    assert text in first_error(caught.value)["message"]
+    assert first_error(caught.value)["code"] == 5006
 
 
 def test_an_unknown_model_is_refused_with_the_public_code(chat):
     with pytest.raises(openai.BadRequestError) as caught:
         chat(model="@cf/nobody/nothing")
 
-    assert caught.value.body["errors"][0]["code"] == 5007
+    assert first_error(caught.value)["code"] == 5007
 
 
 def test_wrong_credentials_are_refused_as_openais_client_expects(client):
@@ -244,7 +249,7 @@ def test_wrong_credentials_are_refused_as_openais_client_expects(client):
 def test_embeddings_are_refused_clearly(client):
     with pytest.raises(openai.BadRequestError) as caught:
         client.embeddings.create(model=MODEL, input="x")
-    assert "no embedding model is served" in caught.value.body["errors"][0]["message"]
+    assert "no embedding model is served" in first_error(caught.value)["message"]
 
 
 def test_members_that_nothing_reads_are_named(server):

@@ -14,6 +14,7 @@ from tests.api.conftest import MISTRAL, MODEL
 
 from sirocco.store.tables import utc_now
 from sirocco.types import FinishReason
+from sirocco.wire import sse
 from sirocco.wire.sse import Decoder
 
 GREEDY = {"prompt": "the cat", "temperature": 0, "max_tokens": 12}
@@ -144,13 +145,13 @@ def test_an_answer_ends_before_a_stop_string(server):
 
 
 def test_members_that_nothing_reads_are_named_in_a_header(server):
-    response = server.run({**GREEDY, "tool_choice": "auto", "naïve\n": 1,
+    response = server.run({**GREEDY, "parallel": "auto", "naïve\n": 1,
                            "options": {"gateway": {"id": "x"}}})  # fmt: skip
 
     surrogate = server.run(b'{"prompt": "x", "max_tokens": 1, "\\ud800": 1}')
 
     assert surrogate.headers["sirocco-unused"] == "%3F"
-    assert response.headers["sirocco-unused"] == "tool_choice, na%C3%AFve%0A, options.gateway"
+    assert response.headers["sirocco-unused"] == "parallel, na%C3%AFve%0A, options.gateway"
     assert "sirocco-unused" not in server.run(GREEDY).headers
 
 
@@ -172,7 +173,9 @@ def test_members_that_nothing_reads_are_named_in_a_header(server):
         ({"prompt": "x", "max_tokens": 0}, 400, 5006, "'/max_tokens' must be >= 1, got 0"),
         ({"prompt": "x", "top_k": 51}, 400, 5006, "'/top_k' must be <= 50, got 51"),
         ({"messages": [{"role": "user"}]}, 400, 5006, "'/messages/0' are 'content'"),
-        ({"prompt": "x", "tools": [{"name": "f"}]}, 400, 5006, "'/tools' is not supported"),
+        ({"prompt": "x", "functions": [{"name": "f"}]}, 400, 5006, "'/functions' is not supp"),
+        ({"prompt": "x", "tools": [{"name": ""}]}, 400, 5006, "'/tools/0/name' must be >= 1"),
+        ({"prompt": "x", "guided_json": {"type": "y"}}, 400, 5006, "'/guided_json' cannot be used"),
         ({"prompt": "x", "lora": "mine"}, 405, 5005, "does not support LoRa"),
         ({"prompt": "the cat " * 400}, 413, 5021, "(512)"),
     ],
@@ -414,3 +417,72 @@ def test_what_is_answered_does_not_depend_on_who_else_asks(server):
         assert all(other.result().status_code == 200 for other in others)
 
     assert crowded == alone
+
+
+# --- JSON and tools ---
+
+PERSON = {
+    "type": "object", "properties": {"age": {"type": "integer", "maximum": 99, "minimum": 0}},
+    "required": ["age"], "additionalProperties": False,
+}  # fmt: skip
+NOW = {"name": "now", "parameters": {
+    "type": "object", "properties": {"zone": {"enum": ["UTC", "CET"]}}, "required": ["zone"],
+    "additionalProperties": False,
+}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"response_format": {"type": "json_schema", "json_schema": PERSON}},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": PERSON}}},
+        {"guided_json": PERSON},
+    ],
+)
+def test_an_answer_in_json_is_the_value_itself(server, wanted):
+    result = server.run({"prompt": "x", "max_tokens": 60, **wanted}).json()["result"]
+
+    assert result["response"].keys() == {"age"}
+    assert 0 <= result["response"]["age"] <= 99
+
+
+def test_json_that_was_cut_off_is_an_error_with_its_own_code(server):
+    wanted = {"type": "json_schema", "json_schema": PERSON}
+
+    response = server.run({"prompt": "x", "max_tokens": 3, "response_format": wanted})
+
+    (error,) = response.json()["errors"]
+    assert (response.status_code, error["code"]) == (400, 5024)
+    assert "JSON Mode couldn't be met" in error["message"]
+
+
+def test_a_tool_is_called_with_its_arguments_as_an_object(server):
+    body = {"prompt": "x", "tools": [NOW], "tool_choice": "required", "max_tokens": 80,
+            "parallel_tool_calls": False}  # fmt: skip
+    result = server.run(body).json()["result"]
+
+    (call,) = result["tool_calls"]
+    assert result["response"] == ""
+    assert call["name"] == "now"
+    assert call["arguments"]["zone"] in ("UTC", "CET")
+
+
+def test_a_call_is_one_event_of_a_stream(server):
+    body = {"prompt": "x", "tools": [NOW], "tool_choice": "required", "max_tokens": 80,
+            "parallel_tool_calls": False, "stream": True}  # fmt: skip
+    events = [json.loads(data) for data in sse.Decoder().feed(server.run(body).content)[:-1]]
+
+    (calling,) = [event for event in events if event.get("tool_calls")]
+    assert calling["response"] == ""
+    assert calling["tool_calls"][0]["name"] == "now"
+    assert "usage" in events[-1]
+
+
+def test_a_beginning_that_an_account_sent_before_is_told_as_cached(server):
+    body = {"prompt": "the cat sat on the mat " * 12, "max_tokens": 1}
+    before, after = (
+        server.run(body).json()["result"]["usage"]["prompt_tokens_details"] for _ in range(2)
+    )
+
+    assert before == {"cached_tokens": 0}
+    assert after["cached_tokens"] >= 16

@@ -32,7 +32,7 @@ COMMANDS = dict(commands())
 def test_every_command_is_behind_the_door():
     assert set(COMMANDS) == {
         "", "serve", "models", "train", "quantize", "doctor",
-        "accounts", "accounts create", "accounts list",
+        "accounts", "accounts create", "accounts list", "accounts weight",
         "tokens", "tokens create", "tokens list", "tokens revoke",
     }  # fmt: skip
 

@@ -388,19 +388,19 @@ def test_what_asks_for_nothing_is_passed_over(name, value):
 
 
 def test_unknown_members_are_tolerated():
-    inputs = read(parallel_tool_calls=True, model="x", options={"gateway": {"id": "g"}})
+    inputs = read(gamma=True, model="x", options={"gateway": {"id": "g"}})
 
     assert inputs == read()
 
 
 def test_unknown_members_are_named_in_their_order():
     members = {
-        "zeta": 1, "prompt": "a", "max_tokens": 5, "parallel_tool_calls": True, "tools": [],
+        "zeta": 1, "prompt": "a", "max_tokens": 5, "gamma": True, "tools": [],
         "options": {"gateway": {}, "rejectIfBusy": True, "tags": []}, "\ud800": 0,
     }  # fmt: skip
 
     assert unused_names(members) == [
-        "zeta", "parallel_tool_calls", "\ud800", "options.gateway", "options.tags",
+        "zeta", "gamma", "\ud800", "options.gateway", "options.tags",
     ]  # fmt: skip
 
 
