@@ -1,13 +1,22 @@
 """Your own Workers AI: a serverless LLM inference platform with an engine of its own."""
 
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sirocco.client import AI, AIError, AsyncAI
     from sirocco.llm import LLM
     from sirocco.types import SamplingParams
 
-__all__ = ["LLM", "SamplingParams", "__version__"]
+__all__ = ["AI", "LLM", "AIError", "AsyncAI", "SamplingParams", "__version__"]
+
+_ROOMS = {
+    "AI": "sirocco.client",
+    "AIError": "sirocco.client",
+    "AsyncAI": "sirocco.client",
+    "LLM": "sirocco.llm",
+    "SamplingParams": "sirocco.types",
+}
 
 try:
     __version__ = metadata.version("sirocco")
@@ -17,12 +26,6 @@ except metadata.PackageNotFoundError:  # run from its sources without being inst
 
 def __getattr__(name: str) -> Any:
     """Import on first use: torch takes seconds, and `sirocco --help` needs none of it."""
-    if name == "LLM":
-        from sirocco.llm import LLM  # noqa: PLC0415
-
-        return LLM
-    if name == "SamplingParams":
-        from sirocco.types import SamplingParams  # noqa: PLC0415
-
-        return SamplingParams
+    if name in _ROOMS:
+        return getattr(import_module(_ROOMS[name]), name)
     raise AttributeError(f"module 'sirocco' has no attribute {name!r}")

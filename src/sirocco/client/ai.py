@@ -1,0 +1,158 @@
+"""`AI`: a model's answers, one call away."""
+
+from collections.abc import Generator, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from sirocco.client.address import Address
+from sirocco.client.answers import EventReader, connection_error, is_stream, result_of
+from sirocco.client.errors import AIProtocolError
+from sirocco.client.model_pages import ModelPages
+from sirocco.wire.envelope import JsonObject
+
+DEFAULT_TIMEOUT_S = 600.0
+"""A model of many gigabytes is loaded by its first request, which waits for it."""
+
+CONNECT_TIMEOUT_S = 10.0
+
+
+class Events(Iterator[JsonObject]):
+    """The events of a streamed answer, as they come.
+
+    Use it in a `with`: an answer that is left early is then ended on the server, too.
+    """
+
+    def __init__(self, response: httpx.Response, timeout_s: float | None) -> None:
+        self._response = response
+        self._events = _events(response, timeout_s)
+
+    def __next__(self) -> JsonObject:
+        """Wait for an event.
+
+        Raises: AIStreamError where the stream breaks off; AITimeout; AIProtocolError.
+        """
+        return next(self._events)
+
+    def close(self) -> None:
+        """Close the connection; the server ends an answer whose client has left."""
+        self._events.close()
+        self._response.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
+
+
+class AI:
+    """A client of one account on one server.
+
+    Args:
+        base_url: of the server; by default SIROCCO_URL, else http://127.0.0.1:8787.
+        account_id, api_token: by default SIROCCO_ACCOUNT_ID and SIROCCO_API_TOKEN.
+        timeout_s: of silence; an answer that keeps coming may take longer. None waits for ever.
+        http: an httpx client of your own, for proxies or certificates; it is not closed here.
+
+    Raises: ConfigError.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        account_id: str | None = None,
+        api_token: str | None = None,
+        *,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        http: httpx.Client | None = None,
+    ) -> None:
+        self._address = Address.resolve(base_url, account_id, api_token)
+        self._timeout_s = timeout_s
+        self._is_owner = http is None
+        self._http = http or httpx.Client()
+        self._timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+
+    def run(self, model: str, inputs: Mapping[str, Any]) -> Any:
+        """Ask a model.
+
+        Returns: the result, an object as the API documents it; with `"stream": True` in the
+            inputs, `Events`.
+        Raises: AIError.
+        """
+        response = self._send("POST", self._address.of("run", model), json=dict(inputs))
+        if is_stream(response):
+            return Events(response, self._timeout_s)
+        result = self._whole(response)
+        if inputs.get("stream") is True:
+            raise AIProtocolError("a stream was asked for, and the answer is none")
+        return result
+
+    def models(
+        self,
+        search: str | None = None,
+        *,
+        task: str | None = None,
+        author: str | None = None,
+        source: int | None = None,
+        hide_experimental: bool | None = None,
+    ) -> list[JsonObject]:
+        """List the models of the server's catalogue, all pages of it. Raises: AIError."""
+        pages = ModelPages({
+            "search": search, "task": task, "author": author, "source": source,
+            "hide_experimental": hide_experimental,
+        })  # fmt: skip
+        url = self._address.of("models", "search")
+        while pages.take(self._whole(self._send("GET", url, params=pages.params))):
+            pass
+        return pages.models
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        if self._is_owner:
+            self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
+
+    def _send(self, method: str, url: str, **content: Any) -> httpx.Response:
+        request = self._http.build_request(
+            method, url, headers=self._address.headers, timeout=self._timeout, **content
+        )
+        try:
+            return self._http.send(request, stream=True)
+        except httpx.HTTPError as error:
+            raise connection_error(error, self._timeout_s) from error
+
+    def _whole(self, response: httpx.Response) -> Any:
+        try:
+            response.read()
+        except httpx.HTTPError as error:
+            raise connection_error(error, self._timeout_s) from error
+        finally:
+            response.close()
+        return result_of(response)
+
+
+def _events(response: httpx.Response, timeout_s: float | None) -> Generator[JsonObject, None, None]:
+    reader = EventReader(response)
+    try:
+        for piece in response.iter_bytes():
+            yield from reader.feed(piece)
+            if reader.is_done:
+                return
+    except httpx.HTTPError as error:
+        raise reader.broken(error, timeout_s) from error
+    finally:
+        response.close()
+    reader.end()
