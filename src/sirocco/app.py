@@ -9,9 +9,10 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from sirocco import __version__
-from sirocco.api import health, run
+from sirocco.api import finetunes, health, models, run
 from sirocco.api.errors import add_error_handlers
-from sirocco.api.openai import chat, completions, models, responses
+from sirocco.api.openai import chat, completions, responses
+from sirocco.api.openai import models as openai_models
 from sirocco.catalog import Catalog, CatalogEntry
 from sirocco.engine.launch import EngineProcess
 from sirocco.engine.messages import Start
@@ -43,7 +44,7 @@ def create_app(
     Raises: ConfigError, CheckpointError.
     """
     stores = stores or open_stores(settings.home, settings.resolved_database_url)
-    catalog = Catalog(settings.models_folder, settings.models)
+    catalog = Catalog(settings.models_folder, settings.models, settings.catalog_file)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -75,7 +76,9 @@ def create_app(
     app.state.padding = Padding()
     app.state.access = Access(stores.api_tokens)
     app.include_router(run.router, prefix=API_PREFIX, tags=["Workers AI"])
-    for route in (chat, completions, responses, models):
+    app.include_router(models.router, prefix=API_PREFIX, tags=["Catalogue"])
+    app.include_router(finetunes.router, prefix=API_PREFIX, tags=["Catalogue"])
+    for route in (chat, completions, responses, openai_models):
         app.include_router(route.router, prefix=API_PREFIX, tags=["OpenAI"])
     app.include_router(health.router, tags=["Health"])
     app.add_api_route("/", _to_docs, include_in_schema=False)

@@ -253,7 +253,7 @@ def _find(model: str | Path) -> tuple[Path, str | None]:
     folder = Path(model)
     if isinstance(model, Path) or folder.is_dir():
         return folder, template_of(folder)
-    catalog = Catalog(default_home() / "models")
+    catalog = Catalog(default_home() / "models", own_file=default_home() / "catalog.toml")
     try:
         entry = catalog.find(model)
     except UnknownModel:

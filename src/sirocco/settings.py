@@ -98,6 +98,11 @@ class Settings(BaseSettings):
         return self.home / "models"
 
     @property
+    def catalog_file(self) -> Path:
+        """The user's own list of models, if there is one."""
+        return self.home / "catalog.toml"
+
+    @property
     def engine(self) -> EngineConfig:
         """The part that an engine needs. Raises: ConfigError."""
         return EngineConfig(

@@ -4,11 +4,13 @@ import json
 
 import pytest
 
-from sirocco.catalog import EMBEDDED_MODEL_ID, Catalog
+from sirocco.catalog import EMBEDDED_MODEL_ID, Catalog, template
 from sirocco.catalog.template import template_of
 from sirocco.errors import CheckpointError, ModelNotInstalled, UnknownModel
 from sirocco.model.presets import PRESETS
+from sirocco.tokenizer import chat
 
+UNSUPPORTED = "@hf/thebloke/zephyr-7b-beta-awq"
 MISTRAL = "@cf/mistral/mistral-7b-instruct-v0.1"
 
 
@@ -16,16 +18,121 @@ def test_every_listed_model_has_a_known_shape_and_a_template(tmp_path):
     entries = Catalog(tmp_path).entries
 
     assert {MISTRAL, EMBEDDED_MODEL_ID} <= {entry.model_id for entry in entries}
-    assert all(entry.preset in PRESETS for entry in entries)
-    assert {entry.template for entry in entries} == {"breeze", "mistral-instruct", "llama2"}
+    runnable = [entry for entry in entries if entry.unsupported is None]
+    assert all(entry.preset in PRESETS for entry in runnable)
+    assert {entry.template for entry in runnable} == {"breeze", "mistral-instruct", "llama2"}
+    assert all(e.context_window == PRESETS[str(e.preset)].max_seq_len for e in runnable)
 
 
 def test_an_alias_finds_the_model(tmp_path):
     catalog = Catalog(tmp_path)
 
-    assert catalog.find("@cf/meta/llama-2-7b-chat-int8") == catalog.find(
-        "@cf/meta/llama-2-7b-chat-fp16"
+    assert catalog.find("@hf/mistralai/mistral-7b-instruct-v0.2") == catalog.find(
+        "@hf/mistral/mistral-7b-instruct-v0.2"
     )
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        "@cf/meta/llama-2-7b-chat-fp16",
+        "@cf/meta/llama-2-7b-chat-int8",
+        "@cf/mistral/mistral-7b-instruct-v0.1",
+        "@hf/thebloke/codellama-7b-instruct-awq",
+        "@hf/thebloke/llama-2-13b-chat-awq",
+        "@hf/thebloke/zephyr-7b-beta-awq",
+        "@hf/thebloke/mistral-7b-instruct-v0.1-awq",
+        "@hf/thebloke/openchat_3.5-awq",
+        "@hf/thebloke/openhermes-2.5-mistral-7b-awq",
+        "@hf/thebloke/neural-chat-7b-v3-1-awq",
+        "@hf/thebloke/starling-lm-7b-alpha-awq",
+        "@hf/thebloke/orca-2-13b-awq",
+        "@hf/thebloke/llamaguard-7b-awq",
+        "@hf/thebloke/deepseek-coder-6.7b-base-awq",
+        "@hf/thebloke/deepseek-coder-6.7b-instruct-awq",
+    ],
+)
+def test_every_model_of_the_public_services_first_months_is_listed(tmp_path, model_id):
+    assert Catalog(tmp_path).find(model_id).model_id == model_id
+
+
+def test_the_names_of_templates_are_those_that_can_be_written():
+    assert set(template.TEMPLATES) == set(chat.TEMPLATES)
+
+
+def test_a_price_is_in_neurons_and_in_dollars(tmp_path):
+    price = Catalog(tmp_path).find(MISTRAL).price
+
+    assert price is not None
+    assert (price.input_neurons, price.output_neurons) == (10_000, 17_300)
+    assert (round(price.input_usd, 3), round(price.output_usd, 3)) == (0.110, 0.190)
+
+
+def test_models_that_share_a_checkpoint_share_its_folder(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    shared = "@hf/thebloke/mistral-7b-instruct-v0.1-awq"
+
+    assert Catalog(tmp_path).find(shared).folder == tmp_path / MISTRAL
+    assert Catalog(tmp_path, {MISTRAL: own}).find(shared).folder == own
+
+
+def test_a_model_that_cannot_run_is_not_installed_whatever_lies_in_its_folder(tmp_path):
+    folder = tmp_path / UNSUPPORTED
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    catalog = Catalog(tmp_path)
+    entry = catalog.find(UNSUPPORTED)
+
+    assert not entry.is_installed
+    assert not entry.can_be_pulled
+    with pytest.raises(ModelNotInstalled, match="cannot run on this version"):
+        catalog.installed(entry)
+
+
+def test_a_users_folder_for_a_model_that_cannot_run_is_the_users_word(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "config.json").write_text('{"model_type": "mistral"}')
+
+    entry = Catalog(tmp_path, {UNSUPPORTED: own}).find(UNSUPPORTED)
+
+    assert (entry.is_installed, entry.template) == (True, "mistral-instruct")
+
+
+def test_a_checkpoint_that_was_pulled_by_its_repository_is_found(tmp_path):
+    catalog = Catalog(tmp_path)
+    folder = tmp_path / "me" / "Tiny-1.5"
+    folder.mkdir(parents=True)
+    assert "me/Tiny-1.5" not in {entry.model_id for entry in catalog.entries}
+    (folder / "config.json").write_text('{"model_type": "mistral"}')
+
+    entry = catalog.find("me/Tiny-1.5")
+
+    assert (entry.folder, entry.template, entry.is_installed) == (folder, "mistral-instruct", True)
+    assert catalog.entries[-1] == entry
+
+
+@pytest.mark.parametrize(
+    "model_id", ["../x", "me/..", "me/.hidden", "/etc", "me/x/y", "me//x", "me/x\n", "@me/x", ""]
+)
+def test_an_id_from_outside_leads_to_no_other_folder(tmp_path, model_id):
+    for name in ("x", "me/x", "me/.hidden", "me", "me/x/y", "@me/x"):
+        folder = tmp_path / "models" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text("{}")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "config.json").write_text("{}")
+
+    with pytest.raises(UnknownModel):
+        Catalog(tmp_path / "models").find(model_id)
+
+
+def test_a_model_is_found_by_its_repository(tmp_path):
+    catalog = Catalog(tmp_path)
+
+    assert catalog.find_by_hub("mistralai/Mistral-7B-Instruct-v0.1") == catalog.find(MISTRAL)
+    assert catalog.find_by_hub("HuggingFaceH4/zephyr-7b-beta") is None
 
 
 def test_an_unknown_id_is_refused_in_the_words_of_the_wire(tmp_path):
@@ -75,7 +182,7 @@ def test_a_users_folder_that_is_not_there_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "template"),
+    ("files", "expected"),
     [
         ({}, None),
         ({"config.json": '{"model_type": "mistral"}'}, "mistral-instruct"),
@@ -89,8 +196,8 @@ def test_a_users_folder_that_is_not_there_is_refused(tmp_path):
         ({"config.json": "[1]"}, None),
     ],
 )  # fmt: skip
-def test_a_template_is_read_from_the_files_of_a_checkpoint(tmp_path, files, template):
+def test_a_template_is_read_from_the_files_of_a_checkpoint(tmp_path, files, expected):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
 
-    assert template_of(tmp_path) == template
+    assert template_of(tmp_path) == expected

@@ -1,114 +1,103 @@
 """From a model id to what serving it takes."""
 
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from sirocco.catalog.catalog_file import read_catalog_file
+from sirocco.catalog.entry import CatalogEntry
+from sirocco.catalog.pulled import pulled_entries, pulled_entry
 from sirocco.catalog.template import template_of
 from sirocco.errors import CheckpointError, ModelNotInstalled, UnknownModel
 
 EMBEDDED_MODEL_ID = "@sirocco/breeze-instruct"
 
-_PACKAGE = Path(__file__).parent.parent
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogEntry:
-    """One model.
-
-    Attributes:
-        template: how a conversation becomes a prompt; None if the checkpoint has none.
-        default_system: what stands before a bare prompt that is not raw; None is nothing.
-        folder: where its checkpoint is, or would be.
-        preset: name of its shape; repo: where its weights are published.
-        is_embedded: its weights come with the package.
-    """
-
-    model_id: str
-    template: str | None
-    folder: Path
-    default_system: str | None = None
-    description: str = ""
-    preset: str | None = None
-    repo: str | None = None
-    aliases: tuple[str, ...] = ()
-    is_embedded: bool = False
-
-    @property
-    def is_installed(self) -> bool:
-        """A checkpoint seems to be there."""
-        return any((self.folder / name).is_file() for name in ("config.json", "params.json"))
+_OURS = Path(__file__).parent / "catalog.toml"
 
 
 class Catalog:
-    """The models of `catalog.toml`, and the user's own.
+    """The models of our `catalog.toml`, of the user's own, and of folders.
 
     Args:
         models_folder: where checkpoints of listed models are looked for.
         own: model id → folder; a listed id keeps its template and takes this folder.
+        own_file: a `catalog.toml` of the user's, if there is one; its models take the place of
+            ours where the ids are the same.
 
-    Raises: CheckpointError if a folder of `own` is none.
+    Raises: CheckpointError if a folder of `own` is none; ConfigError if `own_file` is faulty.
     """
 
-    def __init__(self, models_folder: Path, own: Mapping[str, Path] | None = None) -> None:
-        self._entries = {entry.model_id: entry for entry in _listed(models_folder)}
-        ids = {alias: e.model_id for e in self._entries.values() for alias in e.aliases}
+    def __init__(
+        self,
+        models_folder: Path,
+        own: Mapping[str, Path] | None = None,
+        own_file: Path | None = None,
+    ) -> None:
+        self._models_folder = models_folder
+        ours = read_catalog_file(_OURS, models_folder)
+        listed = ours.entries
+        if own_file is not None and own_file.exists():
+            listed += read_catalog_file(own_file, models_folder, ours.systems).entries
+        self._entries = {entry.model_id: entry for entry in listed}
         for model_id, folder in (own or {}).items():
-            if not folder.is_dir():
-                raise CheckpointError(f"the checkpoint of {model_id}, {folder}, is not a folder")
-            known = self._entries.get(ids.get(model_id, model_id))
-            self._entries[known.model_id if known else model_id] = (
-                replace(known, folder=folder)
-                if known
-                else CatalogEntry(model_id, template_of(folder), folder)
-            )
-        aliases = {alias: self._entries[model_id] for alias, model_id in ids.items()}
-        self._by_any_name = aliases | self._entries
+            self._take_folder(model_id, folder)
+        self._share_folders()
+        self._by_any_name = self._named()
 
     @property
     def entries(self) -> list[CatalogEntry]:
-        """All models, the embedded one first."""
-        return list(self._entries.values())
+        """All models, the embedded one first, those pulled by their repository's name last."""
+        pulled = [e for e in pulled_entries(self._models_folder) if e.model_id not in self._entries]
+        return [*self._entries.values(), *pulled]
 
     def find(self, model_id: str) -> CatalogEntry:
         """Look a model up by its id or an alias. Raises: UnknownModel."""
-        try:
-            return self._by_any_name[model_id]
-        except KeyError:
-            raise UnknownModel(model_id) from None
+        entry = self._by_any_name.get(model_id) or pulled_entry(self._models_folder, model_id)
+        if entry is None:
+            raise UnknownModel(model_id)
+        return entry
+
+    def find_by_hub(self, repo: str) -> CatalogEntry | None:
+        """Find the first model that can run here and is published in this repository."""
+        return next((e for e in self._entries.values() if e.can_be_pulled and e.hub == repo), None)
 
     def installed(self, entry: CatalogEntry) -> CatalogEntry:
         """Give the entry back if its checkpoint is there. Raises: ModelNotInstalled."""
-        if not entry.is_installed:
+        if entry.unsupported is not None:
             raise ModelNotInstalled(
-                f"the weights of {entry.model_id} are not on this machine: put its checkpoint "
-                f"(config.json, safetensors, tokenizer) into models/{entry.model_id} of "
-                f"SIROCCO_HOME, or start with --model {entry.model_id}=FOLDER, or with "
-                f"--stand-in to let {EMBEDDED_MODEL_ID} answer in its place"
+                f"{entry.model_id} cannot run on this version of Sirocco: {entry.unsupported}"
+            )
+        if not entry.is_installed:
+            by_pull = f"run 'sirocco pull {entry.model_id}', or " if entry.can_be_pulled else ""
+            raise ModelNotInstalled(
+                f"the weights of {entry.model_id} are not on this machine: {by_pull}put its "
+                f"checkpoint (config.json, safetensors, tokenizer) into models/"
+                f"{entry.weights_of or entry.model_id} of SIROCCO_HOME, or start with --model "
+                f"{entry.model_id}=FOLDER, or with --stand-in to let {EMBEDDED_MODEL_ID} answer "
+                f"in its place"
             )
         return entry
 
+    def _take_folder(self, model_id: str, folder: Path) -> None:
+        """Let a model live in a folder of the user's."""
+        if not folder.is_dir():
+            raise CheckpointError(f"the checkpoint of {model_id}, {folder}, is not a folder")
+        known = self._named().get(model_id)
+        if known is None:
+            self._entries[model_id] = CatalogEntry(model_id, template_of(folder), folder)
+            return
+        template = known.template or template_of(folder)
+        self._entries[known.model_id] = replace(
+            known, folder=folder, template=template, unsupported=None, weights_of=None
+        )
 
-def _listed(models_folder: Path) -> Iterable[CatalogEntry]:
-    raw = tomllib.loads((Path(__file__).parent / "catalog.toml").read_text(encoding="utf-8"))
-    return [_entry(model, raw["defaults"], models_folder) for model in raw["model"]]
+    def _share_folders(self) -> None:
+        """Let models live where the model lives whose checkpoint they share."""
+        for entry in list(self._entries.values()):
+            if entry.weights_of in self._entries:
+                folder = self._entries[entry.weights_of].folder
+                self._entries[entry.model_id] = replace(entry, folder=folder)
 
-
-def _entry(
-    model: Mapping[str, Any], systems: Mapping[str, str], models_folder: Path
-) -> CatalogEntry:
-    embedded = model.get("embedded")
-    folder = _PACKAGE / "embedded" / embedded if embedded else models_folder / model["id"]
-    return CatalogEntry(
-        model_id=model["id"],
-        template=model["template"],
-        folder=folder,
-        default_system=systems[model["system"]] if "system" in model else None,
-        description=model["description"],
-        preset=model["preset"],
-        repo=model.get("repo"),
-        aliases=tuple(model.get("aliases", ())),
-        is_embedded=embedded is not None,
-    )
+    def _named(self) -> dict[str, CatalogEntry]:
+        aliases = {alias: e for e in self._entries.values() for alias in e.aliases}
+        return aliases | self._entries

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+TEMPLATES = ("breeze", "mistral-instruct", "llama2")
+"""Every name that a model may have; `tokenizer/chat.py` writes them."""
+
 
 def template_of(folder: Path) -> str | None:
     """Name the template of a checkpoint folder; None if it shows none that we know.

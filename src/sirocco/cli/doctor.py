@@ -28,7 +28,7 @@ def _findings() -> dict[str, Any]:
     from sirocco.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()
-    catalog = Catalog(settings.models_folder, settings.models)
+    catalog = Catalog(settings.models_folder, settings.models, settings.catalog_file)
     return {
         "sirocco": __version__,
         "python": platform.python_version(),

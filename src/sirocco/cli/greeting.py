@@ -31,7 +31,7 @@ def owner_of(stores: Stores) -> Owner:
 
 def greeting(url: str, owner: Owner, settings: Settings) -> str:
     """Write the lines to show; the command in them can be pasted as it stands."""
-    catalog = Catalog(settings.models_folder, settings.models)
+    catalog = Catalog(settings.models_folder, settings.models, settings.catalog_file)
     first = catalog.find(FIRST_MODEL_ID)
     can_answer = first.is_installed or settings.stand_in
     model_id = first.model_id if can_answer else EMBEDDED_MODEL_ID

@@ -28,3 +28,13 @@ def print_table(rows: Sequence[Mapping[str, object]], *, as_json: bool, nothing:
         table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
     # So wide that nothing is cut: ids are there to be copied, by people and by pipes.
     Console(width=_MAX_WIDTH).print(table, soft_wrap=True)
+
+
+def size(n_bytes: object) -> str | None:
+    """Write a number of bytes for a person; None stays None."""
+    if not isinstance(n_bytes, int):
+        return None
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:,.1f} {unit}"
+    return f"{n_bytes} B"
