@@ -235,13 +235,13 @@ class Pair:
         starts: dict[str, Callable[[], tuple[Child, float, Memory]]] = {}
         memory: dict[str, Memory] = {}
         if self.options.only != "sirocco":
-            gguf = self._gguf()
+            gguf = self.gguf()
             # Mapped is the peer's default, and starts sooner; unmapped takes less memory.
             unmapped, _, memory["peer"] = self._start_peer(gguf, is_mapped=False)
             unmapped.end()
             starts["peer"] = partial(self._start_peer, gguf)
         if self.options.only != "peer":
-            starts["sirocco"] = partial(self._start_ours, self._checkpoint())
+            starts["sirocco"] = partial(self._start_ours, self.checkpoint())
         taken: dict[str, list[float]] = {name: [] for name in starts}
         children: dict[str, Child] = {}
         for _ in range(N_STARTS):
@@ -284,7 +284,7 @@ class Pair:
         self.facts["sirocco"] = {**loaded, "n_guesses": options.guesses}
         return child, *first_tokens(child, {})
 
-    def _gguf(self) -> Path:
+    def gguf(self) -> Path:
         """Write the peer's file unless it is there."""
         target: Path = self.options.cache / f"{self.preset_name}-{self.work.weights}.gguf"
         if not target.exists():
@@ -301,7 +301,7 @@ class Pair:
             subprocess.run(command, check=True)
         return target
 
-    def _checkpoint(self) -> Path:
+    def checkpoint(self) -> Path:
         """Write Sirocco's folder unless it is there or another one was named."""
         options = self.options
         if options.checkpoint:
