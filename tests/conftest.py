@@ -1,6 +1,23 @@
-"""Options of the whole suite."""
+"""Options of the whole suite, and the databases that several rooms are tested with."""
 
 import pytest
+from tests.postgresql import (
+    blank_url,
+    database,
+    database_url,
+    migrated,
+    postgresql,
+    pytest_terminal_summary,
+)
+
+__all__ = [
+    "blank_url",
+    "database",
+    "database_url",
+    "migrated",
+    "postgresql",
+    "pytest_terminal_summary",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -263,13 +263,14 @@ def test_every_setting_is_shown_as_it_was_resolved(home):
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        (URL, "postgresql://sirocco:***@db.example/sirocco"),
+        (URL, "postgresql+psycopg://sirocco:***@db.example/sirocco"),
         (f"postgresql://db.example/sirocco?user=sirocco&password={PASSWORD}", None),
         (f"postgresql://db.example/sirocco?sslpassword={PASSWORD}", None),
+        (f"postgresql://db.example/sirocco?pasword={PASSWORD}", None),
         (f"no url at all, {PASSWORD}", "a hidden value"),
         (f"postgresql://sirocco:{PASSWORD}@db.example:port/sirocco", "a hidden value"),
     ],
-    ids=["in-front", "behind", "of-a-key", "not-a-url", "bad-port"],
+    ids=["in-front", "behind", "of-a-key", "misspelt", "not-a-url", "bad-port"],
 )
 def test_a_password_of_the_database_is_masked(url, shown):
     text = load_settings(database_url=url).shown()["database_url"]

@@ -13,12 +13,11 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from sirocco.engine.config import EngineConfig
 from sirocco.errors import ConfigError
 from sirocco.home import default_home, expanded
+from sirocco.store.address import parse_url, shown_url
 
 _HIDDEN = "a hidden value"
 
@@ -142,11 +141,9 @@ def load_settings(**flags: object) -> Settings:
 
 def _without_password(url: str) -> str:
     try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):  # it is refused where the database is opened
+        return shown_url(parse_url(url))
+    except ConfigError:  # it is refused where the database is opened
         return _HIDDEN
-    secrets = {name: "***" for name in parsed.query if "password" in name.lower()}
-    return parsed.update_query_dict(secrets).render_as_string(hide_password=True)
 
 
 def _sentence(error: Any) -> str:

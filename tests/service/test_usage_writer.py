@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,14 +15,6 @@ from sirocco.types import FinishReason
 
 NEVER_S = 60.0
 """A retry so late that no test sees it: what is written was written for another reason."""
-
-
-@pytest.fixture
-def database(tmp_path) -> Iterator[Database]:
-    database = Database.open(f"sqlite:///{tmp_path / 'sirocco.db'}")
-    database.migrate()
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""A blank database in a file of its own."""
+"""SQLite in a file of its own, for what is told of its files alone.
+
+Most tests take `database`, and so run with PostgreSQL, too.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ def database_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def database(database_file: Path) -> Iterator[Database]:
+def sqlite_database(database_file: Path) -> Iterator[Database]:
     database = Database.open(f"sqlite:///{database_file}")
     database.migrate()
     yield database

@@ -19,11 +19,11 @@ def test_an_account_is_found_as_it_was_made(database):
     assert accounts.find(account.id) == account
 
 
-def test_an_account_survives_closing_the_database(database, database_file):
+def test_an_account_survives_closing_the_database(database, database_url):
     account = Accounts(database).create("Levante")
     database.close()
 
-    reopened = Database.open(f"sqlite:///{database_file}")
+    reopened = Database.open(database_url)
 
     assert Accounts(reopened).find(account.id) == account
     reopened.close()

@@ -92,9 +92,9 @@ def test_the_visible_prefix_is_the_first_8_characters(tokens, account_id):
     assert [kept.prefix for kept in tokens.of_account(account_id)] == [secret[:8]]
 
 
-def test_the_rest_of_a_secret_is_in_no_file_and_no_repr(
-    database, database_file, tokens, account_id
-):
+def test_the_rest_of_a_secret_is_in_no_file_and_no_repr(sqlite_database, database_file):
+    tokens = ApiTokens(sqlite_database, PEPPER)
+    account_id = Accounts(sqlite_database).create("Levante").id
     secret, token = tokens.create(account_id, name="laptop")
     tokens.verify(secret)
     files = sorted(database_file.parent.glob("sirocco.db*"))
@@ -108,7 +108,9 @@ def test_the_rest_of_a_secret_is_in_no_file_and_no_repr(
     assert secret[8:] not in repr((token, tokens))
 
 
-def test_the_pepper_is_not_in_the_database(database_file, tokens, account_id):
+def test_the_pepper_is_not_in_the_database(sqlite_database, database_file):
+    tokens = ApiTokens(sqlite_database, PEPPER)
+    account_id = Accounts(sqlite_database).create("Levante").id
     secret, _ = tokens.create(account_id, name="laptop")
     kept = b"".join(file.read_bytes() for file in database_file.parent.glob("sirocco.db*"))
 

@@ -1,22 +1,19 @@
 """The database: how it is opened, and how work on it begins and ends."""
 
-import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Self
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, select
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from sirocco.errors import ConfigError
+from sirocco.store.address import parse_url, shown_url, without_secrets
 from sirocco.store.migrate import upgrade
-
-_BUSY_TIMEOUT_MS = 10_000
-_SAFE_WAL = (3, 51, 3)
+from sirocco.store.postgresql import lock_migration, postgresql_engine, postgresql_reader
+from sirocco.store.sqlite import sqlite_advice, sqlite_engine, sqlite_writer
 
 
 class Database:
@@ -27,12 +24,13 @@ class Database:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._writer = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        self._engine = self._reader = self._writer = engine
         # SQLite's own waiting is a poll, which can starve a thread; a lock is a queue.
-        self._write_lock: AbstractContextManager[object] = (
-            threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
-        )
+        self._write_lock: AbstractContextManager[object] = nullcontext()
+        if engine.dialect.name == "sqlite":
+            self._writer, self._write_lock = sqlite_writer(engine), threading.Lock()
+        elif engine.dialect.name == "postgresql":
+            self._reader = postgresql_reader(engine)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -42,14 +40,20 @@ class Database:
 
         Raises: ConfigError if it cannot be opened; the text shows no password.
         """
-        parsed = _parse(url)
-        shown = parsed.render_as_string(hide_password=True)
+        parsed = parse_url(url)
         try:
             engine = _create_engine(parsed)
             with engine.connect():
                 return cls(engine)
         except (OSError, SQLAlchemyError, sqlite3.Error, ImportError) as error:
-            raise ConfigError(f"cannot open the database {shown}: {_reason(error)}") from error
+            reason = without_secrets(_reason(error), parsed)
+            # The cause is left out: a traceback would show the driver's text as it was.
+            raise ConfigError(f"cannot open the database {shown_url(parsed)}: {reason}") from None
+
+    @property
+    def dialect_name(self) -> str:
+        """`sqlite` or `postgresql`, for the few statements that differ."""
+        return self._engine.dialect.name
 
     def migrate(self) -> None:
         """Bring the schema up to date. Two processes may do this at once: one waits.
@@ -57,12 +61,14 @@ class Database:
         Raises: ConfigError if the schema is newer than this program, or not ours.
         """
         with self.begin() as connection:
+            if self.dialect_name == "postgresql":
+                lock_migration(connection)
             upgrade(connection)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Read: all statements inside see the same moment."""
-        with self._engine.connect() as connection:
+        with self._reader.connect() as connection:
             yield connection
 
     @contextmanager
@@ -82,78 +88,26 @@ class Database:
 
     def advice(self) -> str | None:
         """One sentence for the log at the start of a server, if the storage has a known fault."""
-        if self._engine.dialect.name != "sqlite" or sqlite3.sqlite_version_info >= _SAFE_WAL:
-            return None
-        return (
-            f"SQLite {sqlite3.sqlite_version} can, very rarely, damage a database that several "
-            f"processes write at the same instant; 3.51.3 and later cannot"
-        )
-
-
-def _parse(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        # The text may hold a password, so it is not repeated.
-        raise ConfigError("the database URL is not of the form sqlite:///FILE") from error
-    in_memory = parsed.database in (None, "", ":memory:") or "mode=memory" in str(parsed)
-    if parsed.get_backend_name() == "sqlite" and in_memory:
-        raise ConfigError("the database URL must name a file: one in memory forgets its accounts")
-    return parsed
+        return sqlite_advice() if self.dialect_name == "sqlite" else None
 
 
 def _create_engine(url: URL) -> Engine:
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    assert url.database is not None
-    _create_private_file(Path(url.database))
-    engine = create_engine(url)
-    event.listen(engine, "connect", _set_pragmas)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _create_private_file(path: Path) -> None:
-    # Only if it is new: closing a second descriptor of a file that SQLite has open in this
-    # process would drop SQLite's locks on it.
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        return
-
-
-def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
-    # sqlite3 itself would begin transactions late and never around DDL; `_begin` does it.
-    connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}").close()
-    _switch_to_wal(connection)
-    connection.execute("PRAGMA synchronous = FULL").close()  # a commit survives a power cut
-    connection.execute("PRAGMA foreign_keys = ON").close()
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    # SQLite does not wait for busy_timeout here: of six processes that opened one blank file
-    # at once, one in 360 was told that the database is locked. So the waiting is ours.
-    deadline_s = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL").close()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _begin(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    connection.exec_driver_sql(options.get("sqlite_begin", "BEGIN"))
+    if url.get_backend_name() == "sqlite":
+        return sqlite_engine(url)
+    if url.get_backend_name() == "postgresql":
+        return postgresql_engine(url)
+    url.get_dialect()  # tells of a kind that does not exist at all
+    raise OSError(0, "it must be one of SQLite or PostgreSQL")
 
 
 def _reason(error: Exception) -> str:
+    """Say in one sentence what went wrong."""
     if isinstance(error, NoSuchModuleError):
         return "there is no such kind of database"
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("psycopg"):
+        return "its driver is missing: pip install 'sirocco[postgresql]'"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
-    return str(error.orig if isinstance(error, DBAPIError) else error)
+    # libpq tells of each address that it tried in a line of its own.
+    text = str(error.orig if isinstance(error, DBAPIError) else error)
+    return " ".join(text.split())
