@@ -30,7 +30,7 @@ _QUICK = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "16MB",
 def postgres_binaries() -> Path | None:
     """Find the folder of `initdb` and `postgres`; Debian keeps it out of PATH."""
     on_path = shutil.which("initdb")
-    folders = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr/pgsql-16").glob("bin")]
+    folders = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
     folders += [Path(on_path).parent] if on_path else []
     return max((f for f in folders if (f / "initdb").exists()), default=None)
 
