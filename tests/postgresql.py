@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import psycopg
@@ -177,8 +177,12 @@ def database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name what to install, so that nobody takes a part of the tests for the whole."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter,
+) -> Generator[None, None, None]:
+    """Name at the end what to install, so that nobody takes a part of the tests for the whole."""
+    yield
     skipped = terminalreporter.stats.get("skipped", [])
     n_left_out = sum(LEFT_OUT in str(report.longrepr) for report in skipped)
     if n_left_out:
