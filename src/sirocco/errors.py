@@ -25,6 +25,7 @@ SiroccoError
 └── SetupError              this installation cannot do it
     ├── ConfigError         a setting has a bad value
     ├── CheckpointError     a folder is not a checkpoint we can load
+    ├── HubError            a checkpoint could not be pulled
     ├── ModelNotInstalled   the catalogue knows the model; its weights are not here
     └── BackendUnavailable  a device, a kernel or a format is not available
 """
@@ -153,6 +154,10 @@ class ConfigError(SetupError):
 
 class CheckpointError(SetupError):
     """A folder is not a checkpoint that can be loaded; the text names every fault found."""
+
+
+class HubError(SetupError):
+    """A checkpoint could not be pulled from its hub."""
 
 
 class ModelNotInstalled(SetupError):

@@ -31,7 +31,7 @@ COMMANDS = dict(commands())
 
 def test_every_command_is_behind_the_door():
     assert set(COMMANDS) == {
-        "", "serve", "models", "train", "quantize", "doctor",
+        "", "serve", "models", "pull", "train", "quantize", "doctor",
         "accounts", "accounts create", "accounts list", "accounts weight",
         "tokens", "tokens create", "tokens list", "tokens revoke",
     }  # fmt: skip

@@ -7,6 +7,7 @@ import typer
 from sirocco.cli.accounts import accounts
 from sirocco.cli.doctor import doctor
 from sirocco.cli.models import models
+from sirocco.cli.pull import pull
 from sirocco.cli.quantize import quantize
 from sirocco.cli.serve import serve
 from sirocco.cli.tokens import tokens
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(models)
+app.command()(pull)
 app.add_typer(accounts)
 app.add_typer(tokens)
 app.command()(train)
