@@ -135,7 +135,7 @@ class Bench:
     def __init__(self, plan: Plan, home: Home, crowd: Child) -> None:
         self.plan, self.home, self.crowd = plan, home, crowd
         self.accounts: dict[str, Account] = {}
-        self._capacity: float | None = None
+        self._capacity = 0.0
 
     @contextmanager
     def site(self, **settings: object) -> Iterator[Site]:
@@ -166,16 +166,27 @@ class Bench:
         return poisson(who, rate, seconds, self.rng(name))
 
     def capacity(self, site: Site) -> float:
-        """Measure once how many requests per second a full batch in a closed loop gets."""
-        if self._capacity is None:
-            seconds = self.plan.seconds
-            tell(f"measuring capacity with {FULL_BATCH} streams, {seconds:.0f} s")
-            taken = site.closed_loop(self.mixed("quiet", 5000, "capacity"), FULL_BATCH, seconds)
-            n_events = sum(len(answer.event_s) for answer in taken.answers)
-            rate = events_between(taken.answers, seconds / 4, seconds) / (0.75 * seconds)
-            self._capacity = rate * len(taken.answers) / n_events
-            tell(f"capacity is {self._capacity:.1f} requests/s, {rate:.0f} events/s")
+        """Measure once how many requests per second a full batch in a closed loop gets.
+
+        The better of two counts: one bad moment of the machine would spoil every rate after it.
+        """
+        if not self._capacity:
+            self._capacity = max(self._measure_capacity(site, number) for number in (1, 2))
+            tell(f"capacity is {self._capacity:.1f} requests/s")
         return self._capacity
+
+    def _measure_capacity(self, site: Site, number: int) -> float:
+        seconds = max(2.0, 0.5 * self.plan.seconds)
+        tell(f"measuring capacity with {FULL_BATCH} streams, {seconds:.0f} s")
+        requests = self.mixed("quiet", 5000, f"capacity {number}")
+        answers = site.closed_loop(requests, FULL_BATCH, seconds).answers
+        n_events = sum(len(answer.event_s) for answer in answers)
+        return events_per_s(answers, seconds) * len(answers) / max(1, n_events)
+
+
+def events_per_s(answers: Sequence[Answer], seconds: float) -> float:
+    """Rate of events in a closed loop, without its first quarter and its end."""
+    return events_between(answers, seconds / 4, seconds) / (0.75 * seconds)
 
 
 def steady(bench: Bench, site: Site) -> Outcome:
@@ -197,10 +208,9 @@ def streams(bench: Bench, site: Site) -> Outcome:
     tell(f"{n_streams} streams, {seconds:.0f} s")
     taken = site.closed_loop(bench.mixed("quiet", 5000, "streams"), n_streams, seconds)
     row = taken.row(f"{n_streams} streams", bench.plan)
-    in_the_middle = events_between(taken.answers, seconds / 4, seconds) / (0.75 * seconds)
     checks = [
         Check("tokens per event", row["n_tokens"] / max(1, row["n_events"])),
-        Check("events/s while all streams are live", in_the_middle),
+        Check("events/s while all streams are live", events_per_s(taken.answers, seconds)),
         Check("event loop, CPU per token", row["loop_us_per_token"], "us"),
     ]
     return Outcome([row], checks)
