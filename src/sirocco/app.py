@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from sirocco import __version__
-from sirocco.api import finetunes, health, models, run
+from sirocco.api import finetunes, health, identity, models, run
 from sirocco.api.errors import add_error_handlers
 from sirocco.api.openai import chat, completions, responses
 from sirocco.api.openai import models as openai_models
@@ -19,6 +19,7 @@ from sirocco.engine.messages import Start
 from sirocco.service.access import Access
 from sirocco.service.engine_keeper import Patience
 from sirocco.service.engine_pool import EnginePool, Launch
+from sirocco.service.directory import Directory
 from sirocco.service.health import Health
 from sirocco.service.service import Service
 from sirocco.service.usage_writer import UsageWriter
@@ -75,11 +76,13 @@ def create_app(
     app.state.settings = settings
     app.state.padding = Padding()
     app.state.access = Access(stores.api_tokens)
+    app.state.directory = Directory(stores.accounts)
     app.include_router(run.router, prefix=API_PREFIX, tags=["Workers AI"])
     app.include_router(models.router, prefix=API_PREFIX, tags=["Catalogue"])
     app.include_router(finetunes.router, prefix=API_PREFIX, tags=["Catalogue"])
     for route in (chat, completions, responses, openai_models):
         app.include_router(route.router, prefix=API_PREFIX, tags=["OpenAI"])
+    app.include_router(identity.router, prefix=API_PREFIX, tags=["Accounts"])
     app.include_router(health.router, tags=["Health"])
     app.add_api_route("/", _to_docs, include_in_schema=False)
     add_error_handlers(app)

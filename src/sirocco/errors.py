@@ -12,7 +12,9 @@ SiroccoError
 │   ├── MissingCredentials
 │   ├── MalformedCredentials  the header does not have the form of credentials
 │   ├── JunkCredentials     it has, but what it holds is not an API token
-│   └── WrongCredentials    an API token, but not one for this
+│   ├── WrongCredentials    an API token, but not one for this
+│   ├── InvalidApiToken     the answer to an API token that asks whether it is good
+│   └── MissingScope        a good API token of the account, which may do other things
 ├── LimitError              right request, wrong moment
 │   ├── OutOfCapacity       too many requests wait, or this one waited too long
 │   └── Unavailable         the server is shutting down, or the engine does not start
@@ -98,6 +100,14 @@ class JunkCredentials(AuthError):
 
 class WrongCredentials(AuthError):
     """The API token is well formed, but unknown, revoked, or not for this account."""
+
+
+class InvalidApiToken(AuthError):
+    """An API token asked whether it is good, and it is unknown, expired or revoked."""
+
+
+class MissingScope(AuthError):
+    """The API token is good and the account's, but may not do this."""
 
 
 class LimitError(SiroccoError):

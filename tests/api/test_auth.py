@@ -1,33 +1,56 @@
-"""No route of an account answers without good credentials of that account."""
+"""Default deny: every route asks for credentials, except the few that are named here."""
 
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import fastapi.routing
 import httpx
 import pytest
+from sqlalchemy import text
+from starlette.routing import Mount
 from tests.api.conftest import MODEL
 
+from sirocco.store.tables import metadata
+
 OTHER = "0123456789abcdef" * 2
+PUBLIC = {"/", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/health/live", "/health/ready"}
+"""Paths that answer anybody, beside the files of the pages."""
+
+SCOPES = ("ai:read", "ai:run")
 
 
-def account_routes(app):
-    """Every method and path of an account that the API's own description names."""
+def guarded_routes(app) -> list[tuple[str, str]]:
+    """Every method and path that the application routes, but for the public ones."""
+    mounts = [route.path for route in app.routes if isinstance(route, Mount)]
+    assert mounts == ["/static-offline-docs"], "whatever is mounted asks for no credentials"
     return [
-        (method.upper(), path)
-        for path, methods in app.openapi()["paths"].items()
-        if "{account_id}" in path
-        for method in methods
+        (method, str(route.path))
+        for route in fastapi.routing.iter_route_contexts(app.routes)
+        if route.path not in {*PUBLIC, *mounts, None}
+        for method in sorted(route.methods or ())
+        if method != "HEAD"
     ]
 
 
-def ask_every_route(server, headers, account_id=None):
-    """Answers of all routes of an account to the same credentials."""
-    routes = account_routes(server.app)
-    assert routes
+def ask_every_route(server, headers, account_id=None) -> Iterator[tuple[str, httpx.Response]]:
+    """Answers of all guarded routes to the same credentials, each with its path."""
+    routes = guarded_routes(server.app)
+    assert ("POST", "/client/v4/accounts/{account_id}/ai/run/{model_id:path}") in routes
     for method, path in routes:
-        filled = path.format(account_id=account_id or server.account_id, model_id=MODEL)
-        yield httpx.request(
-            method, server.url + filled, headers=headers, json={"prompt": "x"}, timeout=60
+        filled = re.sub(r"\{account_id(:\w+)?\}", account_id or server.account_id, path)
+        filled = re.sub(r"\{model_id(:\w+)?\}", MODEL, filled)
+        filled = re.sub(r"\{\w+(:\w+)?\}", "0" * 32, filled)
+        yield (
+            path,
+            httpx.request(
+                method, server.url + filled, headers=headers, json={"prompt": "x"}, timeout=60
+            ),
         )
+
+
+def bearer(secret) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
 
 
 def revoked(server):
@@ -41,22 +64,65 @@ def expired(server):
     return server.stores.api_tokens.create(server.account_id, name="x", expires_at=past)[0]
 
 
+def unknown(_server):
+    return "a" * 40
+
+
 def foreign(server):
     other = server.stores.accounts.create("other")
     return server.stores.api_tokens.create(other.id, name="x")[0]
 
 
-@pytest.mark.parametrize("make", [revoked, expired, foreign, lambda _: "a" * 40])
-def test_an_api_token_that_does_not_hold_for_the_account_is_refused(server, make):
-    for response in ask_every_route(server, {"Authorization": f"Bearer {make(server)}"}):
-        assert response.status_code == 401
-        assert response.json() == {
-            "result": None,
-            "success": False,
-            "errors": [{"code": 10000, "message": "Authentication error"}],
-            "messages": [],
-        }
+def is_refusal(path, response) -> bool:
+    """Tell whether this is the one refusal that tells nothing more."""
+    asks_itself = path.endswith("/tokens/verify")
+    error = (1000, "Invalid API Token") if asks_itself else (10000, "Authentication error")
+    expected = {
+        "result": None,
+        "success": False,
+        "errors": [dict(zip(("code", "message"), error, strict=True))],
+        "messages": [],
+    }
+    return (response.status_code, response.json()) == (401, expected)
+
+
+@pytest.mark.parametrize("make", [revoked, expired, unknown])
+def test_an_api_token_that_is_not_good_is_refused_everywhere(server, make):
+    for path, response in ask_every_route(server, bearer(make(server))):
+        assert is_refusal(path, response), (path, response.text)
         assert "cf-ai-req-id" not in response.headers
+
+
+def test_an_api_token_of_another_account_is_refused_where_one_is_named(server):
+    for path, response in ask_every_route(server, bearer(foreign(server))):
+        if "{account_id}" in path:
+            assert is_refusal(path, response), (path, response.text)
+        else:  # a route that shows the caller's own account, whichever it is
+            assert response.status_code == 200
+            assert server.account_id not in response.text
+
+
+def test_good_credentials_open_no_other_account(server):
+    for path, response in ask_every_route(server, server.headers, account_id=OTHER):
+        assert is_refusal(path, response) or "{account_id}" not in path
+
+
+def test_every_route_needs_one_scope_or_is_named_here(server):
+    needs_none = {
+        "/client/v4/user",
+        "/client/v4/user/tokens/verify",
+        "/client/v4/accounts/{account_id}/tokens/verify",
+    }
+    allowed: dict[str, set[str]] = {}
+    for scope in SCOPES:
+        secret, _ = server.stores.api_tokens.create(server.account_id, name="x", scopes=[scope])
+        for path, response in ask_every_route(server, bearer(secret)):
+            assert response.status_code in (200, 403), (path, response.text)
+            if response.status_code == 200:
+                allowed.setdefault(path, set()).add(scope)
+
+    assert {path for path, scopes in allowed.items() if len(scopes) > 1} == needs_none
+    assert set(allowed) == {path for _, path in guarded_routes(server.app)}
 
 
 @pytest.mark.parametrize(
@@ -72,37 +138,57 @@ def test_an_api_token_that_does_not_hold_for_the_account_is_refused(server, make
     ],
 )
 def test_credentials_that_are_none_are_told_apart(server, headers, code, message):
-    for response in ask_every_route(server, headers):
+    for _, response in ask_every_route(server, headers):
         (error,) = response.json()["errors"]
         assert (response.status_code, error["code"], error["message"]) == (400, code, message)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1@evil.example"])
 def test_a_hostile_host_header_opens_no_door(server, host):
-    for response in ask_every_route(server, {"Host": host}):
+    for _, response in ask_every_route(server, {"Host": host}):
         assert response.status_code == 400
 
 
-def test_good_credentials_open_no_other_account(server):
-    for response in ask_every_route(server, server.headers, account_id=OTHER):
-        assert response.status_code == 401
-
-
 def test_an_account_id_that_cannot_be_one_is_not_routed(server):
-    for response in ask_every_route(server, server.headers, account_id="me"):
-        (error,) = response.json()["errors"]
-        assert (response.status_code, error["code"]) == (404, 7003)
-        assert error["message"].startswith("Could not route to /client/v4/accounts/me/")
+    for path, response in ask_every_route(server, server.headers, account_id="me"):
+        if "{account_id}" in path:
+            (error,) = response.json()["errors"]
+            assert (response.status_code, error["code"]) == (404, 7003)
+            assert error["message"].startswith("Could not route to /client/v4/accounts/me")
 
 
-def test_credentials_stand_in_no_answer_and_no_log(server, caplog):
-    secret = "Zz" * 20
+def test_no_secret_stands_in_an_answer_a_log_or_a_table(serve, tmp_path, caplog, capfd):
+    """A canary in each place where a secret can come in, and a look at all that came out."""
+    caplog.set_level("DEBUG")
+    with serve(tmp_path) as server:
+        secrets = [server.secret, "Zz" * 20, revoked(server), expired(server), foreign(server)]
+        answers = [
+            response.text
+            for secret in secrets
+            for headers in (bearer(secret), {"Authorization": f"Basic {secret}"})
+            for _, response in ask_every_route(server, headers)
+        ]
+        answers.append(server.run({"prompt": "x", secrets[1]: 1}, model_id="@cf/x/y").text)
+        tables = everything_in(server.stores.database)
+        pepper = (tmp_path / "pepper").read_bytes()
+    log = caplog.text + "".join(capfd.readouterr())
+    files = b"".join(
+        f.read_bytes() for f in tmp_path.rglob("*") if f.is_file() if f.name != "pepper"
+    )
 
-    answers = [
-        server.run({"prompt": "x"}, headers={"Authorization": f"Bearer {secret}"}),
-        server.run({"prompt": "x", secret: 1}, model_id="@cf/x/y"),
-    ]
+    assert server.account_id in tables  # this would find them
+    for secret in secrets:
+        assert secret[:8] not in log
+        assert secret not in "".join(answers) + tables
+        assert secret[8:].encode() not in files
+    assert pepper not in files
+    assert pepper.hex() not in tables + log
 
-    assert secret not in answers[0].text
-    assert secret not in caplog.text
-    assert server.secret not in "".join(a.text for a in answers) + caplog.text
+
+def everything_in(database) -> str:
+    """Write out every row of every table."""
+    with database.connect() as connection:
+        return "".join(
+            repr(connection.execute(text(f"SELECT * FROM {table.name}")).all())  # noqa: S608
+            for table in metadata.sorted_tables
+        )

@@ -91,6 +91,23 @@ def test_days_beyond_their_limits_are_refused(sirocco, account, days):
     assert listed(sirocco) == []
 
 
+def test_an_api_token_may_do_everything_unless_told(sirocco, account):
+    sirocco("tokens", "create")
+    sirocco("tokens", "create", "--scope", "ai:read")
+    sirocco("tokens", "create", "--scope", "ai:run", "--scope", "ai:read")
+
+    assert [row["scopes"] for row in listed(sirocco)] == [
+        "ai:read ai:run", "ai:read", "ai:read ai:run"
+    ]  # fmt: skip
+
+
+def test_a_scope_that_is_none_is_refused_before_anything_is_made(sirocco, refused):
+    text = refused("tokens", "create", "--scope", "ai:write")
+
+    assert text == "'/scopes' must be of ai:read, ai:run, got 'ai:write'"
+    assert json.loads(sirocco("accounts", "list", "--json").out) == []
+
+
 # --- list ---
 
 
@@ -99,7 +116,9 @@ def test_the_list_tells_everything_but_the_secret(sirocco, account):
 
     (row,) = listed(sirocco)
 
-    assert row.keys() == {"id", "name", "prefix", "created_at", "expires_at", "revoked_at"}
+    assert row.keys() == {
+        "id", "name", "prefix", "scopes", "created_at", "expires_at", "revoked_at"
+    }  # fmt: skip
     assert row["name"] == "laptop"
     assert secret.startswith(row["prefix"])
     assert secret not in json.dumps(row)

@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from sirocco.errors import ConfigError, InvalidInput
 from sirocco.store.accounts import Accounts
 from sirocco.store.api_tokens import SECRET_FORMAT, ApiToken, ApiTokens, load_pepper
+from sirocco.store.scopes import ALL_SCOPES, Scope
 from sirocco.store.tables import api_tokens
 
 PEPPER = b"p" * 32
@@ -59,7 +60,9 @@ def test_a_secret_verifies_as_the_api_token_it_was_made_with(tokens, account_id)
     secret, token = tokens.create(account_id, name="laptop")
 
     assert tokens.verify(secret) == token
-    assert token == ApiToken(token.id, account_id, "laptop", secret[:8], NOW, None, None, 1.0)
+    assert token == ApiToken(
+        token.id, account_id, "laptop", secret[:8], NOW, None, None, ALL_SCOPES, 1.0
+    )
 
 
 def test_each_secret_verifies_as_its_own_api_token(tokens, account_id):
@@ -377,3 +380,38 @@ def test_an_api_token_tells_the_weight_of_its_account_as_it_is_now(database):
     now = tokens.verify(secret)
     assert now is not None
     assert now.account_weight == 4.5
+
+
+@pytest.mark.parametrize("scopes", [["ai:read"], ["ai:run"], ["ai:run", "ai:read"]])
+def test_an_api_token_may_do_what_it_was_made_for(tokens, account_id, scopes):
+    secret, token = tokens.create(account_id, name="x", scopes=scopes)
+
+    assert token.scopes == {Scope(name) for name in scopes}
+    assert tokens.verify(secret) == token
+    assert tokens.of_account(account_id) == [token]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "reason"),
+    [
+        ([], "'/scopes' must have at least 1 scope, got 0"),
+        (["ai:read", "ai:write"], "'/scopes' must be of ai:read, ai:run, got 'ai:write'"),
+        ([""], "'/scopes' must be of ai:read, ai:run, got ''"),
+    ],
+)
+def test_scopes_that_are_none_are_refused_and_nothing_kept(tokens, account_id, scopes, reason):
+    with pytest.raises(InvalidInput, match=re.escape(reason)):
+        tokens.create(account_id, name="x", scopes=scopes)
+
+    assert tokens.of_account(account_id) == []
+
+
+def test_a_scope_of_a_newer_version_gives_nothing(database, tokens, account_id):
+    secret, _ = tokens.create(account_id, name="x")
+    with database.begin() as connection:
+        connection.execute(update(api_tokens).values(scopes="ai:read ai:train"))
+
+    token = tokens.verify(secret)
+
+    assert token is not None
+    assert token.scopes == {Scope.READ}

@@ -1,6 +1,7 @@
 """`sirocco tokens`: the API tokens that callers prove themselves with."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,15 +29,22 @@ def create(
         float | None,
         typer.Option(min=0.001, max=36_500, help="Days until it ends (default: never)."),
     ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="What it may do: ai:read, ai:run; many times (default: both)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an API token and print it. It is shown only now; what is kept cannot tell it."""
     expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)
+    scopes = _scopes(scope)
     with opened_stores() as stores:
         if account is None and not stores.accounts.all():
             stores.accounts.create("default")
         account_id = _account_id(stores, account)
-        secret, _ = stores.api_tokens.create(account_id, name=name, expires_at=expires_at)
+        secret, _ = stores.api_tokens.create(
+            account_id, name=name, expires_at=expires_at, scopes=scopes
+        )
     print(json.dumps({"account_id": account_id, "token": secret}) if as_json else secret)
 
 
@@ -49,6 +57,7 @@ def list_tokens(account: AccountOption = None, as_json: AsJson = False) -> None:
                 "id": token.id,
                 "name": token.name,
                 "prefix": token.prefix,
+                "scopes": " ".join(sorted(token.scopes)),
                 "created_at": token.created_at.isoformat(),
                 "expires_at": token.expires_at and token.expires_at.isoformat(),
                 "revoked_at": token.revoked_at and token.revoked_at.isoformat(),
@@ -70,6 +79,13 @@ def revoke(
         if not stores.api_tokens.revoke(token_id, account_id):
             raise ConfigError(f"account {account_id} has no live API token with id {token_id!r}")
     print(json.dumps({"id": token_id, "revoked": True}) if as_json else f"{token_id} is revoked")
+
+
+def _scopes(named: list[str] | None) -> Iterable[str]:
+    """Read `--scope` options before anything is made. Raises: InvalidInput."""
+    from sirocco.store.scopes import ALL_SCOPES, require_scopes  # noqa: PLC0415 - SQL is slow
+
+    return require_scopes(named) if named else ALL_SCOPES
 
 
 def _account_id(stores: "Stores", named: str | None) -> str:

@@ -12,18 +12,26 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Row, insert, select, update
 
 from sirocco.errors import ConfigError, InvalidInput
 from sirocco.store.accounts import Accounts
 from sirocco.store.db import Database
+from sirocco.store.scopes import (
+    ALL_SCOPES,
+    Scope,
+    require_scopes,
+    scopes_of_text,
+    scopes_text,
+)
 from sirocco.store.tables import accounts, api_tokens, utc_now
 from sirocco.store.values import new_id, require_name, require_zone
 
@@ -42,6 +50,7 @@ class ApiToken:
         prefix: the first 8 characters of its secret, for a person to tell it from others.
         expires_at: from this moment on it is not recognised; None is never.
         revoked_at: None if it was not revoked.
+        scopes: what it may do.
         account_weight: share of its account beside others.
     """
 
@@ -52,13 +61,11 @@ class ApiToken:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    scopes: frozenset[Scope]
     account_weight: float
 
 
-_SELECT = select(
-    *(api_tokens.c[field.name] for field in fields(ApiToken) if field.name != "account_weight"),
-    accounts.c.weight.label("account_weight"),
-).join(accounts)
+_SELECT = select(api_tokens, accounts.c.weight.label("account_weight")).join(accounts)
 
 
 class ApiTokens:
@@ -77,12 +84,18 @@ class ApiTokens:
         self._clock = clock
 
     def create(
-        self, account_id: str, *, name: str, expires_at: datetime | None = None
+        self,
+        account_id: str,
+        *,
+        name: str,
+        expires_at: datetime | None = None,
+        scopes: Iterable[str] = ALL_SCOPES,
     ) -> tuple[str, ApiToken]:
         """Add an API token; return its secret, which cannot be had again, and the rest.
 
         Raises: InvalidInput if there is no such account, the name does not have 1 to 100
-            characters without control characters, or expires_at has no time zone.
+            characters without control characters, expires_at has no time zone, or scopes are
+            none or unknown.
         """
         account = Accounts(self._database).find(account_id)
         if account is None:
@@ -96,12 +109,11 @@ class ApiTokens:
             created_at=self._clock(),
             expires_at=require_zone("expires_at", expires_at),
             revoked_at=None,
+            scopes=require_scopes(scopes),
             account_weight=account.weight,
         )
-        values = asdict(token) | {"digest": self._digest(secret)}
-        del values["account_weight"]
         with self._database.begin() as connection:
-            connection.execute(insert(api_tokens).values(**values))
+            connection.execute(insert(api_tokens).values(self._values(token, secret)))
         return secret, token
 
     def verify(self, secret: str) -> ApiToken | None:
@@ -117,14 +129,14 @@ class ApiTokens:
         if row is None or row.revoked_at is not None:
             return None
         is_expired = row.expires_at is not None and row.expires_at <= self._clock()
-        return None if is_expired else ApiToken(**row._mapping)
+        return None if is_expired else _token(row)
 
     def of_account(self, account_id: str) -> list[ApiToken]:
         """Return the account's API tokens, the oldest first, revoked and expired ones too."""
         query = _SELECT.where(api_tokens.c.account_id == account_id)
         query = query.order_by(api_tokens.c.created_at, api_tokens.c.id)
         with self._database.connect() as connection:
-            return [ApiToken(**row._mapping) for row in connection.execute(query)]
+            return [_token(row) for row in connection.execute(query)]
 
     def revoke(self, token_id: str, account_id: str) -> bool:
         """End an API token of this account at once and for ever.
@@ -141,8 +153,27 @@ class ApiTokens:
             result = connection.execute(statement.values(revoked_at=self._clock()))
         return result.rowcount == 1
 
+    def _values(self, token: ApiToken, secret: str) -> dict[str, object]:
+        return {
+            "id": token.id,
+            "account_id": token.account_id,
+            "name": token.name,
+            "prefix": token.prefix,
+            "digest": self._digest(secret),
+            "created_at": token.created_at,
+            "expires_at": token.expires_at,
+            "scopes": scopes_text(token.scopes),
+        }
+
     def _digest(self, secret: str) -> str:
         return hmac.digest(self._pepper, secret.encode(), "sha256").hex()
+
+
+def _token(row: Row[Any]) -> ApiToken:
+    """Leave the digest behind: nobody needs it after the look-up."""
+    values = dict(row._mapping)
+    del values["digest"]
+    return ApiToken(**values | {"scopes": scopes_of_text(values["scopes"])})
 
 
 def load_pepper(file: Path) -> bytes:

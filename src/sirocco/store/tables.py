@@ -86,6 +86,8 @@ api_tokens = Table(
     Column("created_at", UtcDateTime(), nullable=False),
     Column("expires_at", UtcDateTime()),
     Column("revoked_at", UtcDateTime()),
+    # What it may do, with spaces between.
+    Column("scopes", String(200), nullable=False, server_default=text("'ai:read ai:run'")),
 )
 
 usage = Table(

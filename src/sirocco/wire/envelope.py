@@ -10,9 +10,24 @@ from typing import Any
 JsonObject = dict[str, Any]
 
 
-def success(result: object) -> JsonObject:
-    """Wrap the result of an answer that went well."""
-    return {"result": result, "success": True, "errors": [], "messages": []}
+def success(result: object, *, messages: Sequence[Mapping[str, object]] = ()) -> JsonObject:
+    """Wrap the result of an answer that went well; messages are for a person."""
+    said = [dict(message) for message in messages]
+    return {"result": result, "success": True, "errors": [], "messages": said}
+
+
+def page_of(items: Sequence[object], *, page: int, per_page: int) -> JsonObject:
+    """Wrap one page of a list; behind the last page there is an empty one, where clients stop."""
+    shown = items[(page - 1) * per_page : page * per_page]
+    return success(list(shown)) | {
+        "result_info": {
+            "page": page,
+            "per_page": per_page,
+            "count": len(shown),
+            "total_count": len(items),
+            "total_pages": -(-len(items) // per_page),
+        }
+    }
 
 
 def gateway_failure(

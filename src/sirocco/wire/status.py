@@ -14,12 +14,14 @@ from sirocco.errors import (
     EngineFault,
     InputError,
     JsonNotMet,
+    InvalidApiToken,
     JunkCredentials,
     LimitError,
     LoraNotSupported,
     MalformedCredentials,
     MissingBody,
     MissingCredentials,
+    MissingScope,
     ModelFault,
     ModelNotInstalled,
     PromptTooLong,
@@ -110,6 +112,10 @@ _ROWS: dict[type, _Row] = {
         ({"code": 6111, "message": "Invalid format for Authorization header"},),
     ),
     JunkCredentials: _Row(400, 9106, _fixed("Authentication failed (status: 400)"), "gateway"),
+    InvalidApiToken: _Row(401, 1000, _fixed("Invalid API Token"), "gateway"),
+    # Both 401 and 403 were captured for an API token that is good, but not for this. Whoever
+    # holds the account's other API tokens may be told that this one is the wrong one of them.
+    MissingScope: _Row(403, 10000, _fixed("Authentication error"), "gateway"),
     LimitError: _Row(429, 3040, _fixed("Capacity temporarily exceeded, please try again.")),
     # 3040 again, since the caller can only try later; 503 tells proxies to try another server.
     Unavailable: _Row(503, 3040),

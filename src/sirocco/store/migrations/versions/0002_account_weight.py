@@ -18,5 +18,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Forget the weights."""
-    with op.batch_alter_table("accounts") as table:
-        table.drop_column("weight")
+    # Not in a batch: that copies the table, and other tables point at it.
+    op.drop_column("accounts", "weight")
