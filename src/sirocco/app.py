@@ -17,9 +17,9 @@ from sirocco.catalog import Catalog, CatalogEntry
 from sirocco.engine.launch import EngineProcess
 from sirocco.engine.messages import Start
 from sirocco.service.access import Access
+from sirocco.service.directory import Directory
 from sirocco.service.engine_keeper import Patience
 from sirocco.service.engine_pool import EnginePool, Launch
-from sirocco.service.directory import Directory
 from sirocco.service.health import Health
 from sirocco.service.service import Service
 from sirocco.service.usage_writer import UsageWriter

@@ -22,7 +22,7 @@ def ai(server):
 
 
 def n_running(server):
-    return len(server.engine.engine.scheduler.running)
+    return len(server.engine.scheduler.running)
 
 
 def wait_until(condition, timeout_s=30.0):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sirocco.engine.fairness import ServiceCounters, split_fairly
+from sirocco.engine.fairness import ServiceCounters, split_fairly, split_shortest_first
 from sirocco.engine.scheduler import Scheduler
 from sirocco.engine.sequence import Sequence
 from sirocco.kvcache.block_manager import BlockManager
@@ -171,7 +171,32 @@ def test_the_prompts_of_a_flood_do_not_take_the_budget_of_a_guest():
     plan = floods.scheduler.schedule()
 
     tokens = {chunk.seq.request_id: chunk.n_tokens for chunk in plan.chunks}
-    assert tokens == {"flood1": 6, "flood2": 6, "flood3": 7, "guest4": 17}
+    assert tokens == {"flood1": 17, "flood2": 1, "flood3": 1, "guest4": 17}
+
+
+def test_of_equal_prompts_the_first_is_finished_first():
+    """Side by side all three would begin in the sixth step."""
+    floods = Floods({"a": 1.0}, n_prompt=60, max_step_tokens=32)
+    seqs = [floods.add("a") for _ in range(3)]
+    begun_in = {}
+    for step in range(1, 8):
+        plan = floods.scheduler.schedule()
+        floods.scheduler.apply(plan, [[7]] * len(plan.sampling))
+        for seq in seqs:
+            if seq.n_output_tokens and seq not in begun_in:
+                begun_in[seq] = step
+
+    assert list(begun_in.values()) == [2, 4, 6]
+
+
+@given(st.integers(0, 1000), st.lists(st.integers(0, 500), max_size=9))
+def test_the_shortest_are_served_first_and_nothing_is_left_over(total, needs):
+    shares = split_shortest_first(total, needs)
+
+    assert sum(shares) == min(total, sum(needs))
+    assert all(0 <= share <= need for share, need in zip(shares, needs, strict=True))
+    if needs:
+        assert shares[0] >= min(needs[0], total // 4)
 
 
 def test_an_account_that_only_computes_its_prompts_again_is_not_charged_again():

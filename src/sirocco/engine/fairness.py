@@ -71,3 +71,20 @@ def split_fairly(
         total -= shares[index]
         weight_left -= weights[index]
     return shares
+
+
+def split_shortest_first(total: int, needs: Sequence[int]) -> list[int]:
+    """Give who needs least all of it, then the next; but the first in line a quarter at least.
+
+    So the mean wait is short, and the first in line, who may need much, is not passed for ever.
+    Of 100, needs of 200, 70 and 10 get 25, 65 and 10.
+    """
+    shares = [0] * len(needs)
+    if needs:
+        shares[0] = min(needs[0], total // 4)
+        total -= shares[0]
+    for index in sorted(range(len(needs)), key=lambda i: (needs[i], i)):
+        more = min(needs[index] - shares[index], total)
+        shares[index] += more
+        total -= more
+    return shares

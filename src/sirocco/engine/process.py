@@ -53,9 +53,23 @@ def _load(start: Start) -> "Engine":
 
     if start.threads is not None and native.is_built():
         native.set_n_threads(start.threads)
-    return load_engine(
+    engine = load_engine(
         Path(start.folder), device=start.device, weights=start.weights, config=start.config
     )
+    if engine.model.is_batch_invariant:
+        _keep_torch_to_one_thread()
+    return engine
+
+
+def _keep_torch_to_one_thread() -> None:
+    """Leave the processors to our own kernels, which compute nearly all of such a model.
+
+    torch's threads wait for each other by spinning: beside other work a step of milliseconds
+    took hundreds of them.
+    """
+    import torch  # noqa: PLC0415 - as above
+
+    torch.set_num_threads(1)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,13 @@ from collections.abc import Sequence as Run
 from dataclasses import dataclass
 from itertools import count
 
-from sirocco.engine.fairness import OUTPUT_COST, PROMPT_COST, ServiceCounters, split_fairly
+from sirocco.engine.fairness import (
+    OUTPUT_COST,
+    PROMPT_COST,
+    ServiceCounters,
+    split_fairly,
+    split_shortest_first,
+)
 from sirocco.engine.sequence import Sequence, SequenceState
 from sirocco.engine.waiting import WaitingQueue
 from sirocco.kvcache.block_manager import (
@@ -315,7 +321,8 @@ class Scheduler:
     def _share_prefill(self, chosen: dict[Sequence, int], budget: int) -> None:
         """Split what decode left of the budget: a token for each, the rest fairly.
 
-        First among accounts, by weight, then within each: who needs least is served first.
+        Among accounts by weight; within each the shortest prompt is computed first, since all of
+        them side by side would have their first tokens together, and late.
         """
         prefilling = [seq for seq in self.running if seq not in chosen]
         spare = budget - sum(chosen.values()) - len(prefilling)
@@ -404,6 +411,6 @@ def _prefill_shares(prefilling: Run[Sequence], spare: int) -> dict[Sequence, int
     )
     shares = {}
     for group, total in zip(groups, of_accounts, strict=True):
-        within = split_fairly(total, [seq.n_uncomputed - 1 for seq in group])
+        within = split_shortest_first(total, [seq.n_uncomputed - 1 for seq in group])
         shares.update({seq: 1 + n for seq, n in zip(group, within, strict=True)})
     return shares

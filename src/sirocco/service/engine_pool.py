@@ -78,10 +78,12 @@ class EnginePool:
         """
         if self._is_closed:
             raise Unavailable("The server is shutting down.")
-        task = self._starts.get(entry.model_id)
+        # Some models of the catalogue share a checkpoint; they share its engine, too.
+        key = entry.weights_of or entry.model_id
+        task = self._starts.get(key)
         if task is None or (task.done() and task.exception() is not None):
             task = asyncio.create_task(self._start(entry))
-            self._starts[entry.model_id] = task
+            self._starts[key] = task
         return await asyncio.shield(task)
 
     async def refuse(self) -> None:
@@ -113,6 +115,6 @@ class EnginePool:
         if self._is_closed:
             raise Unavailable("The server is shutting down.")
         keeper = EngineKeeper(entry.model_id, lambda: self._launch(entry), self._patience)
-        self._keepers[entry.model_id] = keeper
+        self._keepers[entry.weights_of or entry.model_id] = keeper
         await keeper.start()
         return StartedModel(tokenizer, keeper)
