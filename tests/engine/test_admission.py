@@ -124,3 +124,16 @@ def test_a_retry_is_due_when_those_ahead_will_have_ended(ends_s, n_ahead, now_s,
         pace.ended(end_s)
 
     assert pace.retry_after_s(n_ahead, now_s) == expected
+
+
+def test_room_is_looked_for_without_taking_it():
+    admission = Admission(2)
+    admission.admit("a1", "a")
+    admission.admit("a2", "a")
+
+    with pytest.raises(OutOfCapacity):
+        admission.check_room("a")
+    admission.check_room("b")  # a2 would make room
+
+    assert admission.n_live == 2
+    assert admission.admit("b1", "b") == "a2"

@@ -37,6 +37,11 @@ class Admission:
         """Answers of which nothing was made yet."""
         return sum(map(len, self._unstarted.values()))
 
+    def check_room(self, account: str) -> None:
+        """Raise what `admit` would, and change nothing."""
+        if self.n_live >= self._n_places and self._who_makes_room(account) is None:
+            raise OutOfCapacity(f"all {self._n_places} places are taken")
+
     def admit(self, request_id: str, account: str) -> str | None:
         """Give a place to an answer.
 

@@ -104,6 +104,16 @@ class EngineClient:
         """Answers that are not over."""
         return len(self._live)
 
+    def check_room(self, account: str) -> None:
+        """Refuse an account's next request now, before work is spent on it, if it is to be.
+
+        Raises: OutOfCapacity.
+        """
+        try:
+            self._admission.check_room(account)
+        except OutOfCapacity as error:
+            raise self._out_of_capacity(str(error)) from error
+
     def submit(
         self, request: Request, *, on_over: Callable[[Generation], None] = _nothing
     ) -> Generation:

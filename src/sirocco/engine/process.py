@@ -26,11 +26,16 @@ log = structlog.get_logger(__name__)
 FAULT_STATUS = 70
 """Exit status of an engine that must be replaced; sysexits.h calls it an internal error."""
 
+_NICENESS = 5
+"""An engine takes what processors have left. The server needs little, and at once: where both
+want a processor, a step that takes a moment longer is better than hundreds of callers who wait."""
+
 
 def main(descriptor: int) -> int:
     """Load and serve the engine that the first message asks for; give the exit status."""
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)  # the parent decides when it ends
+    os.nice(_NICENESS)
     os.set_inheritable(descriptor, False)
     connection = Connection(socket.socket(fileno=descriptor))
     start = connection.receive()

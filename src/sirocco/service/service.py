@@ -110,6 +110,7 @@ class Service:
             raise LoraNotSupported(model_id)
         serving = self._serving(asked)
         model = await self.engines.get(serving)
+        (await model.engine()).check_room(caller.account_id)
         token_ids = await _tokenized(model.tokenizer, serving, job)
         sampling = job.bound
         if sampling.grammar is not None:

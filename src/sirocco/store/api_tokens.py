@@ -83,6 +83,11 @@ class ApiTokens:
         self._pepper = pepper
         self._clock = clock
 
+    @property
+    def is_local(self) -> bool:
+        """The database is a file, which is read without waiting for anybody."""
+        return self._database.dialect_name == "sqlite"
+
     def create(
         self,
         account_id: str,
