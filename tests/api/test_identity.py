@@ -78,9 +78,18 @@ def test_an_api_token_sees_its_own_account_alone(server):
     assert get(server, f"/accounts/{OTHER}").status_code == 401
 
 
-def test_the_second_page_is_empty(server):
+def test_an_api_token_is_a_member_of_its_own_account_alone(server):
+    """wrangler takes an account only if it is in both lists."""
+    (membership,) = get(server, "/memberships").json()["result"]
+
+    assert membership["account"] == get(server, "/accounts").json()["result"][0]
+    assert membership["status"] == "accepted"
+
+
+@pytest.mark.parametrize("path", ["/accounts", "/memberships"])
+def test_the_second_page_is_empty(server, path):
     """Clients ask for the next page until one is empty."""
-    assert get(server, "/accounts?page=2").json()["result"] == []
+    assert get(server, f"{path}?page=2").json()["result"] == []
 
 
 @pytest.mark.parametrize("query", ["page=0", "page=x", "per_page=-1", "per_page=9999999", "page="])
@@ -93,7 +102,7 @@ def test_a_page_that_is_none_is_refused(server, query):
 def test_looking_needs_the_scope_to_look(server):
     secret, _ = make(server, scopes=["ai:run"])
 
-    for path in ("/accounts", f"/accounts/{server.account_id}"):
+    for path in ("/accounts", f"/accounts/{server.account_id}", "/memberships"):
         response = get(server, path, secret)
         assert response.status_code == 403
         assert response.json()["errors"] == [{"code": 10000, "message": "Authentication error"}]

@@ -48,6 +48,20 @@ async def accounts(request: Request, owner: Owner) -> Response:
     return JSONResponse(page_of([_shown(account)], page=page, per_page=per_page))
 
 
+@router.get("/memberships", summary="Where the holder of this API token belongs")
+async def memberships(request: Request, owner: Owner) -> Response:
+    """List the one account once more: wrangler takes an account only if it is in both lists."""
+    page, per_page = _number(request, "page", 1), _number(request, "per_page", 20)
+    account = await _directory(request).account(owner.account_id)
+    membership = {
+        "id": account.id,
+        "status": "accepted",
+        "account": _shown(account),
+        "roles": [],  # there are no persons, so there are none
+    }
+    return JSONResponse(page_of([membership], page=page, per_page=per_page))
+
+
 @router.get("/accounts/{account_id}", summary="An account")
 async def account(request: Request, owner: ReaderOfAccount) -> Response:
     """Show the account."""
