@@ -117,8 +117,9 @@ def test_every_route_needs_one_scope_or_is_named_here(server):
     for scope in SCOPES:
         secret, _ = server.stores.api_tokens.create(server.account_id, name="x", scopes=[scope])
         for path, response in ask_every_route(server, bearer(secret)):
-            assert response.status_code in (200, 403), (path, response.text)
-            if response.status_code == 200:
+            # 400: it was let in, and then its body or query was not that route's.
+            assert response.status_code in (200, 400, 403), (path, response.text)
+            if response.status_code != 403:
                 allowed.setdefault(path, set()).add(scope)
 
     assert {path for path, scopes in allowed.items() if len(scopes) > 1} == needs_none
