@@ -11,10 +11,16 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # What the installed package is made of; Python sources are not copied, so they are not here.
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
+# Other people's clients, which the tests run against a server of ours.
+CLIENTS := .venv-clients
+PYTHON_CLIENTS := tests/clients/python
+NODE_CLIENTS := tests/clients/node
+HAS_NPM := $(shell command -v npm 2>/dev/null)
+
 # The comparison with llama.cpp builds its peer first, which takes a quarter of an hour.
 PEER_BENCHMARK := benchmarks/vs_llama_cpp.py
 
-.PHONY: help setup serve test check fmt bench bench-peer clean
+.PHONY: help setup clients serve test check fmt bench bench-peer clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -22,10 +28,13 @@ help: ## list the targets
 
 setup: $(VENV)/.dev ## make .venv with the package and the tools to develop it
 
+# Where they cannot be installed their tests are left out, and pytest's last lines say so.
+clients: $(CLIENTS)/.made $(if $(HAS_NPM),$(NODE_CLIENTS)/node_modules/.made) ## install the clients that the tests try
+
 serve: $(VENV)/.package ## start the server; options in ARGS="..."
 	@$(BIN)/sirocco serve --stand-in $(ARGS)
 
-test: $(VENV)/.dev ## run the tests; options in PYTEST_ARGS="..."
+test: $(VENV)/.dev clients ## run the tests; options in PYTEST_ARGS="..."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, import contracts; changes nothing
@@ -45,11 +54,23 @@ bench: $(VENV)/.package ## run our own benchmarks: a table and one JSON line eac
 bench-peer: $(VENV)/.package ## compare with llama.cpp, which is built first; options in ARGS
 	@$(BIN)/python $(PEER_BENCHMARK) $(ARGS)
 
-clean: ## remove .venv, builds and caches
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove .venv, clients, builds and caches
+	rm -rf $(VENV) $(CLIENTS) $(NODE_CLIENTS)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamps below live in .venv, because they say what is in it.
+# The stamps below live in what they are about, because they say what is in it.
+
+$(CLIENTS)/.made: $(PYTHON_CLIENTS)/requirements.txt $(PYTHON_CLIENTS)/constraints.txt | $(VENV)/.made
+	@echo "Installing clients for Python (the first time this takes a minute or two) ..."
+	@$(BIN)/python -m venv --clear $(CLIENTS) && $(CLIENTS)/bin/python -m pip install --quiet \
+	  --disable-pip-version-check --constraint $(PYTHON_CLIENTS)/constraints.txt \
+	  --requirement $(PYTHON_CLIENTS)/requirements.txt && touch $@ \
+	  || echo "sirocco: clients for Python could not be installed" >&2
+
+$(NODE_CLIENTS)/node_modules/.made: $(NODE_CLIENTS)/package-lock.json $(NODE_CLIENTS)/.npmrc
+	@echo "Installing clients for Node.js ..."
+	@cd $(NODE_CLIENTS) && npm ci --loglevel=error >/dev/null && touch node_modules/.made \
+	  || echo "sirocco: clients for Node.js could not be installed" >&2
 
 $(VENV)/.package: $(VENV)/.torch $(BUILD_INPUTS)
 	@echo "Building and installing sirocco ..."

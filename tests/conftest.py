@@ -1,14 +1,8 @@
 """Options of the whole suite, and the databases that several rooms are tested with."""
 
 import pytest
-from tests.postgresql import (
-    blank_url,
-    database,
-    database_url,
-    migrated,
-    postgresql,
-    pytest_terminal_summary,
-)
+from tests.left_out import pytest_terminal_summary
+from tests.postgresql import blank_url, database, database_url, migrated, postgresql
 
 __all__ = [
     "blank_url",

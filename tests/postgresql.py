@@ -13,16 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from tests.left_out import POSTGRESQL, leave_out
 
 from sirocco.store.db import Database
 
-LEFT_OUT = "needs PostgreSQL's server"
-_HINT = "left out: tests with PostgreSQL; they need its server (Debian and Ubuntu: postgresql)"
 _QUICK = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "16MB",
           "max_connections": "60", "listen_addresses": ""}  # fmt: skip
 
@@ -113,7 +112,7 @@ def running_postgresql() -> Iterator[PostgresServer]:
     """Start a server for as long as a `with` lasts; without its binaries the test is left out."""
     binaries = postgres_binaries()
     if binaries is None:
-        pytest.skip(LEFT_OUT)
+        leave_out(POSTGRESQL)
     # Not in pytest's folder: that is root's alone, and its path is too long for a socket.
     folder = Path(tempfile.mkdtemp(prefix="sirocco-pg-"))
     try:
@@ -175,18 +174,6 @@ def database(database_url: str) -> Iterator[Database]:
     database.migrate()
     yield database
     database.close()
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter,
-) -> Generator[None, None, None]:
-    """Name at the end what to install, so that nobody takes a part of the tests for the whole."""
-    yield
-    skipped = terminalreporter.stats.get("skipped", [])
-    n_left_out = sum(LEFT_OUT in str(report.longrepr) for report in skipped)
-    if n_left_out:
-        terminalreporter.write_line(f"{_HINT}: {n_left_out}")
 
 
 def _user() -> str:

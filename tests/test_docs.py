@@ -1,5 +1,6 @@
 """Documents that cannot fall behind: each name in the code stands where people look for it."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,15 @@ def commands(group: typer.Typer, prefix: str = "sirocco") -> Iterator[str]:
     for inner in group.registered_groups:
         assert inner.typer_instance is not None
         yield from commands(inner.typer_instance, f"{prefix} {inner.typer_instance.info.name}")
+
+
+def tried_clients() -> list[tuple[str, str]]:
+    """Name every client that the tests install, with its exact version."""
+    listed = page("tests/clients/python/requirements.txt").split()
+    asked = json.loads(page("tests/clients/node/package.json"))["dependencies"]
+    return [(name, version) for name, _, version in (line.partition("==") for line in listed)] + [
+        *asked.items()
+    ]
 
 
 def heading_anchors(text: str) -> set[str]:
@@ -86,6 +96,13 @@ def test_every_command_is_explained(command: str) -> None:
 
 def test_the_command_line_is_walked() -> None:
     assert {"sirocco serve", "sirocco tokens revoke", "sirocco accounts list"} <= set(commands(app))
+
+
+@pytest.mark.parametrize(("client", "version"), tried_clients())
+def test_every_client_that_is_tried_is_named_with_its_version(client: str, version: str) -> None:
+    named = rf"^\|.*`{re.escape(client)}`[^|]*\|?[^|]* {re.escape(version)}\b"
+
+    assert re.search(named, page("docs/api.md"), re.MULTILINE)
 
 
 @pytest.mark.parametrize(("document", "target"), relative_links())

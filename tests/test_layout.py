@@ -55,3 +55,10 @@ def test_every_dependency_has_its_reason(name: str) -> None:
     reasons = (ROOT / "docs" / "decisions" / "0002-dependencies.md").read_text()
 
     assert re.search(rf"^\| `{re.escape(name)}` \| \S.*\|$", reasons, re.MULTILINE), name
+
+
+def test_no_lock_file_says_where_packages_come_from() -> None:
+    """Everyone has a registry of their own."""
+    lock = (ROOT / "tests" / "clients" / "node" / "package-lock.json").read_text()
+
+    assert '"resolved"' not in lock
