@@ -76,5 +76,18 @@ def test_the_ai_sdk_takes_a_stream_for_whole(provider):
     assert provider["streamed_usage"]["completion_tokens"] == MAX_TOKENS
 
 
+def test_the_ai_sdk_calls_tools_whole_and_streamed(provider):
+    """Several in an answer: in a stream it puts them together by their index."""
+    assert len(provider["calls"]) > 1
+    assert all(call in (["now", {"zone": "UTC"}], ["now", {"zone": "CET"}])
+               for call in provider["calls"])  # fmt: skip
+    assert provider["streamed_calls"] == provider["calls"]
+    assert provider["results"] == ["noon"] * len(provider["calls"])
+
+
+def test_the_ai_sdk_gets_json(provider):
+    assert provider["json"]["zone"] in ("UTC", "CET")
+
+
 def test_the_ai_sdk_throws_with_the_servers_envelope(provider):
     assert provider["refusal"] == {"class": "APICallError", "status": 400, "codes": [5007]}

@@ -1,5 +1,7 @@
 """Clients that other people wrote in Python, each in its own words."""
 
+import json
+
 import pytest
 from tests.clients.conftest import MAX_TOKENS, MODEL, Clients
 
@@ -67,6 +69,15 @@ def test_litellm_says_why_the_native_provider_was_refused(litellm):
 def test_langchain_gets_an_answer_whole_and_streamed(langchain, answer):
     assert langchain["text"] == langchain["streamed"] == answer
     assert langchain["usage"]["completion_tokens"] == MAX_TOKENS
+
+
+def test_langchain_gets_json(langchain):
+    """For this family it writes `guided_json`, with an empty schema for any object."""
+    person = json.loads(langchain["person"])
+
+    assert person["name"] in ("Ann", "Bob")
+    assert person["age"] in (1, 2)
+    assert langchain["any_json"] == '{"'
 
 
 def test_langchain_raises_with_the_servers_envelope(langchain):

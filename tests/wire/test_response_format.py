@@ -49,6 +49,11 @@ def test_guided_json_is_a_schema_too():
     assert grammar(guided_json=SCHEMA) == Grammar("json_schema", json.dumps(SCHEMA), "guided_json")
 
 
+def test_guided_json_without_a_word_is_any_object():
+    """LangChain asks so for its JSON mode."""
+    assert grammar(guided_json={}) == Grammar("json_schema", '{"type": "object"}', "guided_json")
+
+
 @pytest.mark.parametrize(
     ("wanted", "text"),
     [

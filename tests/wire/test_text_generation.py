@@ -376,7 +376,6 @@ def test_a_batch_is_refused_as_a_batch_though_it_has_no_prompt():
         ("functions", []),
         ("response_format", {"type": "text"}),
         ("response_format", {}),
-        ("guided_json", {}),
         ("requests", []),
     ],
 )

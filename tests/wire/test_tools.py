@@ -98,5 +98,11 @@ def test_calls_are_written_in_either_shape():
     }]  # fmt: skip
     (call,) = openai_calls([ToolCall("now", "{}")])
     assert call["id"].startswith("call_")
-    assert calls_chunk([CALL], "p")["tool_calls"] == flat_calls([CALL])
     assert whole_result("", {}, [CALL])["tool_calls"] == flat_calls([CALL])
+
+
+def test_calls_of_a_stream_are_told_apart_by_their_index():
+    first, second = calls_chunk([CALL, CALL], "p")["tool_calls"]
+
+    assert first == {**flat_calls([CALL])[0], "index": 0}
+    assert second == {**flat_calls([CALL])[0], "index": 1}

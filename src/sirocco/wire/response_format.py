@@ -9,7 +9,7 @@ from sirocco.errors import JsonNotMet
 from sirocco.types import Grammar
 from sirocco.wire.strict import Strict
 
-_ANY_OBJECT = {"type": "object"}
+ANY_OBJECT = {"type": "object"}
 
 
 class PlainFormat(Strict):
@@ -52,7 +52,7 @@ def grammar_of(
     """Return the grammar that holds an answer to the form; None for text."""
     if wanted is None or wanted.type == "text":
         return None
-    schema = wanted.schema_alone if isinstance(wanted, SchemaFormat) else _ANY_OBJECT
+    schema = wanted.schema_alone if isinstance(wanted, SchemaFormat) else ANY_OBJECT
     return Grammar("json_schema", json.dumps(schema), field)
 
 

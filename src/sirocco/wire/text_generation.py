@@ -15,7 +15,7 @@ from sirocco.types import Grammar, Message, SamplingParams, ToolCall
 from sirocco.wire.body import without_nulls
 from sirocco.wire.envelope import JsonObject
 from sirocco.wire.messages import Messages, conversation
-from sirocco.wire.response_format import ResponseFormat, grammar_of
+from sirocco.wire.response_format import ANY_OBJECT, ResponseFormat, grammar_of
 from sirocco.wire.strict import Integer, Strict
 from sirocco.wire.tools import ToolUse, flat_calls
 from sirocco.wire.violations import refusal
@@ -23,7 +23,7 @@ from sirocco.wire.violations import refusal
 DEFAULT_MAX_TOKENS = 256
 
 _NOT_IN_THIS_VERSION = ("functions", "requests")
-_MAY_BE_EMPTY = (*_NOT_IN_THIS_VERSION, "response_format", "guided_json")
+_MAY_BE_EMPTY = (*_NOT_IN_THIS_VERSION, "response_format")
 _EMPTY: tuple[object, ...] = ([], {}, {"type": "text"})
 """Values that ask for nothing: no functions, plain text."""
 
@@ -85,7 +85,9 @@ class TextGeneration(ToolUse):
     def grammar(self) -> Grammar | None:
         """What the answer must look like, if it is to be JSON."""
         if self.guided_json is not None:
-            return Grammar("json_schema", json.dumps(self.guided_json), "guided_json")
+            # LangChain writes an empty schema for "any JSON object".
+            schema = self.guided_json or ANY_OBJECT
+            return Grammar("json_schema", json.dumps(schema), "guided_json")
         return grammar_of(self.response_format)
 
     @property
@@ -149,8 +151,12 @@ def whole_result(
 
 
 def calls_chunk(tool_calls: Sequence[ToolCall], padding: str) -> JsonObject:
-    """Write the tools that an answer that is streamed calls: all of them in one piece."""
-    return {"response": "", "tool_calls": flat_calls(tool_calls), "p": padding}
+    """Write the tools that an answer that is streamed calls: all of them in one piece.
+
+    Clients that join calls from pieces tell them apart by their index.
+    """
+    calls = [{**call, "index": index} for index, call in enumerate(flat_calls(tool_calls))]
+    return {"response": "", "tool_calls": calls, "p": padding}
 
 
 def chunk(text: str, padding: str) -> dict[str, str]:
