@@ -5,11 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from sirocco import __version__
-from sirocco.api import finetunes, health, identity, models, run
+from sirocco.api import binding, finetunes, health, identity, models, run
 from sirocco.api.errors import add_error_handlers
 from sirocco.api.openai import chat, completions, responses
 from sirocco.api.openai import models as openai_models
@@ -77,6 +76,8 @@ def create_app(
     app.state.padding = Padding()
     app.state.access = Access(stores.api_tokens)
     app.state.directory = Directory(stores.accounts)
+    app.include_router(binding.account_router, prefix=API_PREFIX)  # a model could be named so
+    app.include_router(binding.router)
     app.include_router(run.router, prefix=API_PREFIX, tags=["Workers AI"])
     app.include_router(models.router, prefix=API_PREFIX, tags=["Catalogue"])
     app.include_router(finetunes.router, prefix=API_PREFIX, tags=["Catalogue"])
@@ -84,13 +85,8 @@ def create_app(
         app.include_router(route.router, prefix=API_PREFIX, tags=["OpenAI"])
     app.include_router(identity.router, prefix=API_PREFIX, tags=["Accounts"])
     app.include_router(health.router, tags=["Health"])
-    app.add_api_route("/", _to_docs, include_in_schema=False)
     add_error_handlers(app)
     return app
-
-
-async def _to_docs() -> RedirectResponse:
-    return RedirectResponse("/docs")
 
 
 def engine_start(entry: CatalogEntry, settings: Settings) -> Start:

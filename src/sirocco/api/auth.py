@@ -86,7 +86,11 @@ def _require_account_id(request: Request, account_id: str) -> None:
 
 
 def _bearer(request: Request) -> str:
-    header = request.headers.get("authorization")
+    return bearer(request.headers.get("authorization"))
+
+
+def bearer(header: str | None) -> str:
+    """Take the API token from an Authorization header. Raises: AuthError."""
     if header is None:
         raise MissingCredentials("no Authorization header")
     scheme, _, secret = header.strip().partition(" ")

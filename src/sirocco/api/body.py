@@ -1,18 +1,40 @@
 """Reading a request's bytes, no more of them than we mean to hold."""
 
+import zlib
+
 from fastapi import Request
 
-from sirocco.errors import RequestTooLarge
+from sirocco.errors import InvalidInput, RequestTooLarge
+
+_GZIP = b"\x1f\x8b"
+_WITH_GZIP_HEADER = 31
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """Return the whole body.
+    """Return the whole body, unpacked if it is gzip: old clients send that.
 
-    Raises: RequestTooLarge as soon as more than `limit_bytes` have come, whatever was announced.
+    What it is, its first bytes say; no JSON begins so. Clients name the wrong `Content-Encoding`.
+
+    Raises: RequestTooLarge as soon as more than `limit_bytes` have come, or would come out of
+        the gzip, whatever was announced; InvalidInput for broken gzip.
     """
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > limit_bytes:
             raise RequestTooLarge(f"the body has more than {limit_bytes} bytes")
-    return bytes(body)
+    return _unpacked(bytes(body), limit_bytes) if body.startswith(_GZIP) else bytes(body)
+
+
+def _unpacked(packed: bytes, limit_bytes: int) -> bytes:
+    """Unpack gzip, no further than the limit: a thousand bytes can become a million."""
+    unpacker = zlib.decompressobj(_WITH_GZIP_HEADER)
+    try:
+        body = unpacker.decompress(packed, limit_bytes + 1)
+    except zlib.error as error:
+        raise InvalidInput(f"the body is not valid gzip: {error}") from error
+    if len(body) > limit_bytes:
+        raise RequestTooLarge(f"the body has more than {limit_bytes} bytes")
+    if not unpacker.eof or unpacker.unused_data:
+        raise InvalidInput("the body is not valid gzip: it is cut off, or something follows it")
+    return body

@@ -1,6 +1,7 @@
 """Errors fly up to here and become answers, each in the envelope of its layer."""
 
 import uuid
+from collections.abc import Callable
 
 import structlog
 from fastapi import FastAPI, Request
@@ -9,12 +10,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from sirocco.errors import LimitError, ModelNotInstalled, SiroccoError
-from sirocco.wire.envelope import gateway_failure
+from sirocco.wire.envelope import JsonObject, gateway_failure
 from sirocco.wire.status import failure, layer_of, status_of
 
 log = structlog.get_logger(__name__)
 
 REQUEST_ID_HEADER = "cf-ai-req-id"
+
+WriteFailure = Callable[[SiroccoError, str], JsonObject]
+"""Writes an error and its request id as a body."""
 
 
 class RoutingError(Exception):
@@ -41,7 +45,9 @@ def request_id_of(request: Request) -> str:
     return request_id
 
 
-def error_answer(error: SiroccoError, request_id: str) -> JSONResponse:
+def error_answer(
+    error: SiroccoError, request_id: str, write: WriteFailure = failure
+) -> JSONResponse:
     """Turn an error into its answer, and write those that are our fault into the log."""
     http_status, code = status_of(error)
     if isinstance(error, ModelNotInstalled):
@@ -53,7 +59,7 @@ def error_answer(error: SiroccoError, request_id: str) -> JSONResponse:
         headers[REQUEST_ID_HEADER] = request_id
     if http_status in (429, 503):
         headers["retry-after"] = str(error.retry_after_s if isinstance(error, LimitError) else 1)
-    return JSONResponse(failure(error, request_id), http_status, headers)
+    return JSONResponse(write(error, request_id), http_status, headers)
 
 
 async def _sirocco_error(request: Request, error: Exception) -> Response:

@@ -1,6 +1,6 @@
 """`GET …/ai/models/search` and its kin: what the catalogue holds, in the public form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -27,11 +27,16 @@ _QUERY = {
 @router.get("/models/search", summary="Search the catalogue", openapi_extra=_QUERY)
 async def search_models(request: Request, caller: CallerOfAccount) -> Response:  # noqa: ARG001
     """List the models that match, page by page; a page beyond the last one is empty."""
-    query = wire.read_models_query(request.query_params)
+    return models_page(request, request.query_params)
+
+
+def models_page(request: Request, parameters: Mapping[str, str]) -> Response:
+    """Answer a search. Raises: InvalidInput."""
+    query = wire.read_models_query(parameters)
     wanted = Search(query.search, query.task, query.author, query.source, query.hide_experimental)
     limit_tokens = request.app.state.settings.max_seq_len
     found = [_row(e, limit_tokens) for e in _catalog(request).entries if wanted.matches(e)]
-    return _page(request, found)
+    return _page(query, found)
 
 
 @router.get("/models/schema", summary="Schemas of a model's input and output")
@@ -49,14 +54,17 @@ async def model_schema(
 async def search_tasks(request: Request, caller: CallerOfAccount) -> Response:  # noqa: ARG001
     """List the tasks."""
     names = dict.fromkeys(entry.task for entry in _catalog(request).entries)
-    return _page(request, [wire.task(name) for name in names])
+    query = wire.read_models_query(request.query_params)
+    return _page(query, [wire.task(name) for name in names])
 
 
 @router.get("/authors/search", summary="Authors of the catalogue's models")
 async def search_authors(request: Request, caller: CallerOfAccount) -> Response:  # noqa: ARG001
     """List the authors."""
     names = dict.fromkeys(entry.author for entry in _catalog(request).entries)
-    return _page(request, [wire.author(name) for name in names])
+    return _page(
+        wire.read_models_query(request.query_params), [wire.author(name) for name in names]
+    )
 
 
 def _catalog(request: Request) -> Catalog:
@@ -64,8 +72,7 @@ def _catalog(request: Request) -> Catalog:
     return catalog
 
 
-def _page(request: Request, found: Sequence[JsonObject]) -> Response:
-    query = wire.read_models_query(request.query_params)
+def _page(query: wire.ModelsQuery, found: Sequence[JsonObject]) -> Response:
     rows = page_of(found, query.page, query.per_page)
     return JSONResponse(wire.page(rows, query.page, query.per_page, len(found)))
 

@@ -12,10 +12,11 @@ from sirocco.api.disconnect import unless_disconnected
 from sirocco.api.errors import REQUEST_ID_HEADER, request_id_of
 from sirocco.api.streaming import EventStream, run_events, usage_of
 from sirocco.errors import InvalidInput
+from sirocco.service.access import Caller
 from sirocco.service.answer import Answer, Spoken
 from sirocco.service.service import Job, Service
 from sirocco.wire.body import parse_object
-from sirocco.wire.envelope import success
+from sirocco.wire.envelope import JsonObject, success
 from sirocco.wire.response_format import parsed
 from sirocco.wire.text_generation import (
     TextGeneration,
@@ -25,6 +26,8 @@ from sirocco.wire.text_generation import (
 )
 
 router = APIRouter()
+
+NO_BATCHES = "'queueRequest' is not supported by this version of Sirocco"
 
 _MOST_UNUSED_NAMES = 16
 _BODY_SCHEMA = {
@@ -47,22 +50,29 @@ async def run_model(
 
     The model id may be written with its slashes, or with %2F in their place.
     """
-    request_id = request_id_of(request)
     members = parse_object(await read_body(request, request.app.state.settings.max_body_bytes))
     inputs = read_text_generation(members)
     if "queueRequest" in request.query_params:
-        raise InvalidInput("'queueRequest' is not supported by this version of Sirocco")
-    service: Service = request.app.state.service
-    job = _job(inputs)
-    running = service.run(caller, model_id, job, request_id=request_id)
-    answer = await unless_disconnected(request.receive, running)
+        raise InvalidInput(NO_BATCHES)
+    answer = await begun(request, caller, model_id, inputs)
     headers = answer_headers(answer, unused_names(members))
     if inputs.stream:
         return EventStream(answer, run_events(answer, request.app.state.padding), headers)
+    return JSONResponse(success(await result_of(request, answer, inputs)), headers=headers)
+
+
+async def begun(request: Request, caller: Caller, model_id: str, inputs: TextGeneration) -> Answer:
+    """Let a model answer, unless the client leaves first. Raises: SiroccoError."""
+    service: Service = request.app.state.service
+    running = service.run(caller, model_id, _job(inputs), request_id=request_id_of(request))
+    return await unless_disconnected(request.receive, running)
+
+
+async def result_of(request: Request, answer: Answer, inputs: TextGeneration) -> JsonObject:
+    """Wait for the whole answer, and write it without an envelope."""
     (spoken,) = await whole(request, answer)
     response = spoken.text if inputs.grammar is None else parsed(spoken.text)
-    result = whole_result(response, usage_of(answer), spoken.calls)
-    return JSONResponse(success(result), headers=headers)
+    return whole_result(response, usage_of(answer), spoken.calls)
 
 
 async def whole(request: Request, answer: Answer) -> list[Spoken]:

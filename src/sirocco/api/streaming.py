@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sirocco.api.disconnect import unless_disconnected
-from sirocco.api.errors import error_answer
+from sirocco.api.errors import WriteFailure, error_answer
 from sirocco.errors import Aborted, SiroccoError
 from sirocco.service.answer import Answer
 from sirocco.service.tool_reader import ToolReader
@@ -26,11 +26,16 @@ class EventStream(Response):
     The status is sent with the first event, so that an error before it is an error of its own:
     what follows the status can only be an event. `content-type` has no charset, since old
     clients compare it whole.
+
+    Args:
+        write: gives the body of an error that comes before the first event.
     """
 
     def __init__(
-        self, answer: Answer, events: AsyncIterator[bytes], headers: Mapping[str, str]
-    ) -> None:
+        self, answer: Answer, events: AsyncIterator[bytes], headers: Mapping[str, str],
+        write: WriteFailure = failure,
+    ) -> None:  # fmt: skip
+        self._write = write
         self._answer = answer
         self._events = events
         self.status_code = 200
@@ -72,7 +77,7 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": event, "more_body": True})
         except SiroccoError as error:
             if not has_started:
-                return error_answer(error, self._answer.request_id)
+                return error_answer(error, self._answer.request_id, self._write)
             log.warning("stream broke off", request_id=self._answer.request_id, reason=str(error))
             event = sse.encode(failure(error, self._answer.request_id))
             await send({"type": "http.response.body", "body": event, "more_body": True})

@@ -1,0 +1,103 @@
+"""The binding protocol: what `env.AI` of a Worker script sends, and what it is answered with.
+
+There are three generations of it. The third is the binding that is built into the Workers
+runtime; the others are npm packages, which the runtime's binding still lets pass. Answers are
+bare results, without an envelope, and errors have a form of their own.
+"""
+
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sirocco.errors import InvalidInput, SiroccoError
+from sirocco.wire.body import json_type
+from sirocco.wire.envelope import JsonObject
+from sirocco.wire.status import describe, failure, layer_of, status_of
+from sirocco.wire.text_generation import unused_names
+
+Version = Literal[1, 2, 3]
+
+_VERSIONS: dict[str | None, Version] = {None: 1, "1": 1, "2": 2, "3": 3}
+_READ_OPTIONS = {"rejectIfBusy", "returnRawResponse"}
+"""Options that something reads; the second one the runtime itself."""
+_CLASSES = ("AiError: Bad input: ", "AiError: No such model: ", "AiError: ")
+
+
+@dataclass(frozen=True, slots=True)
+class BindingCall:
+    """What a script asks for.
+
+    Attributes:
+        inputs: the body that the REST route would get.
+        unused: members and options that nothing reads.
+    """
+
+    inputs: JsonObject
+    unused: list[str]
+
+
+def version_of(text: str | None) -> Version:
+    """Read the generation from its query parameter; the first one sent none.
+
+    Raises: InvalidInput.
+    """
+    if text not in _VERSIONS:
+        raise InvalidInput(f"'version' must be 1, 2 or 3, got {text!r}")
+    return _VERSIONS[text]
+
+
+def model_id_of(header: str | None) -> str:
+    """Read the header that names the model; a script may put a prefix and `:` before the id.
+
+    Raises: InvalidInput if it is absent.
+    """
+    if not header:
+        raise InvalidInput("the header cf-consn-model-id, which names the model, is missing")
+    return header.rpartition(":")[2]
+
+
+def read_call(members: Mapping[str, Any]) -> BindingCall:
+    """Read the body of the second and third generation. Raises: InvalidInput."""
+    inputs = dict(_object(members, "inputs"))
+    options = _object(members, "options")
+    if options.get("queueRequest"):
+        raise InvalidInput("'queueRequest' is not supported by this version of Sirocco")
+    unused = unused_names(inputs)
+    unused += [f"options.{name}" for name in options if name not in _READ_OPTIONS]
+    if "rejectIfBusy" in options:
+        own = inputs.get("options")
+        inputs["options"] = {
+            **(own if isinstance(own, dict) else {}), "rejectIfBusy": options["rejectIfBusy"]
+        }  # fmt: skip
+    return BindingCall(inputs, unused)
+
+
+def packed_result(result: JsonObject) -> bytes:
+    """Write an answer for the second generation, which unpacks whatever it is told it gets."""
+    return gzip.compress(json.dumps(result).encode())
+
+
+def binding_failure(error: SiroccoError, request_id: str) -> JsonObject:
+    """Write an error for the binding; one of credentials has the gateway's envelope here, too."""
+    if layer_of(error) == "gateway":
+        return failure(error, request_id)
+    http_status, code = status_of(error)
+    text = describe(error)
+    description = next((text[len(c) :] for c in _CLASSES if text.startswith(c)), text)
+    return {
+        "name": "AiError",
+        "internalCode": code,
+        "httpCode": http_status,
+        "message": f"{text} ({request_id})",
+        "description": description,
+        "requestId": request_id,
+    }
+
+
+def _object(members: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = members.get(name, {})
+    if not isinstance(value, dict):
+        raise InvalidInput(f"Type mismatch of '/{name}', '{json_type(value)}' not in 'object'")
+    return value
