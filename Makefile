@@ -20,7 +20,7 @@ HAS_NPM := $(shell command -v npm 2>/dev/null)
 # The comparison with llama.cpp builds its peer first, which takes a quarter of an hour.
 PEER_BENCHMARK := benchmarks/vs_llama_cpp.py
 
-.PHONY: help setup clients serve test check fmt bench bench-peer clean
+.PHONY: help setup clients serve test worker-node check fmt bench bench-peer clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -34,8 +34,16 @@ clients: $(CLIENTS)/.made $(if $(HAS_NPM),$(NODE_CLIENTS)/node_modules/.made) ##
 serve: $(VENV)/.package ## start the server; options in ARGS="..."
 	@$(BIN)/sirocco serve --stand-in $(ARGS)
 
-test: $(VENV)/.dev clients ## run the tests; options in PYTEST_ARGS="..."
+test: $(VENV)/.dev clients worker-node ## run the tests; options in PYTEST_ARGS="..."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(PYTEST_ARGS)
+
+# Worker scripts are tested in the real runtime, which npm installs; without it they are left out.
+WORKER_NODE := tests/worker/node
+worker-node:
+	@command -v npm >/dev/null || exit 0; cmp -s $(WORKER_NODE)/package-lock.json \
+	  $(WORKER_NODE)/node_modules/.of || { echo "Installing the Workers runtime for tests ..." \
+	  && (cd $(WORKER_NODE) && npm ci --loglevel=error && cp package-lock.json node_modules/.of); } \
+	  || echo "npm could not install it; tests of Worker scripts are left out"
 
 check: $(VENV)/.dev ## lint, format, types, import contracts; changes nothing
 	@$(BIN)/ruff check
@@ -55,7 +63,7 @@ bench-peer: $(VENV)/.package ## compare with llama.cpp, which is built first; op
 	@$(BIN)/python $(PEER_BENCHMARK) $(ARGS)
 
 clean: ## remove .venv, clients, builds and caches
-	rm -rf $(VENV) $(CLIENTS) $(NODE_CLIENTS)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) $(NODE_CLIENTS)/node_modules $(WORKER_NODE)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps below live in what they are about, because they say what is in it.

@@ -34,6 +34,7 @@ def test_every_command_is_behind_the_door():
         "", "serve", "models", "pull", "train", "quantize", "doctor",
         "accounts", "accounts create", "accounts list", "accounts weight",
         "tokens", "tokens create", "tokens list", "tokens revoke",
+        "worker", "worker dev", "worker init",
     }  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def test_help_tells_of_every_option_whole(sirocco, words):
         assert name in done.out
 
 
-@pytest.mark.parametrize("words", ["", "accounts", "tokens"])
+@pytest.mark.parametrize("words", ["", "accounts", "tokens", "worker"])
 def test_a_group_without_a_command_shows_its_help(sirocco, words):
     done = sirocco(*words.split())
 

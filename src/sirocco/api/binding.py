@@ -24,6 +24,7 @@ from sirocco.api.streaming import EventStream, run_events
 from sirocco.errors import InvalidInput, SiroccoError
 from sirocco.service.access import Access, Caller
 from sirocco.service.answer import Answer
+from sirocco.store.scopes import Scope
 from sirocco.wire import sse
 from sirocco.wire.binding import (
     Version,
@@ -125,7 +126,9 @@ async def _answer(request: Request, forwarded: Forwarded, caller: Caller | None 
 
 async def _caller(request: Request, forwarded: Forwarded) -> Caller:
     access: Access = request.app.state.access
-    return await access.caller(bearer(forwarded.headers.get("authorization")), None)
+    return await access.caller(
+        bearer(forwarded.headers.get("authorization")), None, Scope.RUN
+    )
 
 
 async def _run(request: Request, forwarded: Forwarded, caller: Caller) -> Response:

@@ -1,0 +1,96 @@
+"""What is to be run: a script alone, or a project with wrangler's configuration."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sirocco.errors import ConfigError
+from sirocco.worker import jsonc
+
+COMPATIBILITY_DATE = "2026-06-01"
+"""For a script that names none: behaviour of the runtime as of that day."""
+
+_CONFIG_NAMES = ("wrangler.jsonc", "wrangler.json", "wrangler.toml")
+_READ = {
+    "$schema", "name", "main", "ai", "vars", "compatibility_date", "compatibility_flags",
+    "account_id", "workers_dev", "observability", "dev", "send_metrics", "minify", "keep_vars",
+    "upload_source_maps", "preview_urls", "route", "routes", "triggers", "placement", "limits",
+}  # fmt: skip
+"""What is read, and what has no meaning on one machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A Worker.
+
+    Attributes:
+        script: its entry.
+        ai: name of the binding that answers questions; None is none.
+        variables: texts, and values of JSON, by name.
+        config: the file that this was read from, if there is one.
+        unused: names in it that have no effect here.
+    """
+
+    script: Path
+    ai: str | None = "AI"
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    compatibility_date: str = COMPATIBILITY_DATE
+    compatibility_flags: tuple[str, ...] = ()
+    config: Path | None = None
+    unused: tuple[str, ...] = ()
+
+
+def read_project(path: Path) -> Project:
+    """Read a project from its folder or its configuration, or take a script as it is.
+
+    Raises: ConfigError.
+    """
+    if path.is_dir():
+        found = next((path / name for name in _CONFIG_NAMES if (path / name).is_file()), None)
+        if found is None:
+            raise ConfigError(f"{path} has none of {', '.join(_CONFIG_NAMES)}: name a script")
+        path = found
+    if not path.is_file():
+        raise ConfigError(f"there is no script {path}")
+    if path.name not in _CONFIG_NAMES:
+        return Project(path)
+    return _from_config(path, _members(path))
+
+
+def _members(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        members = tomllib.loads(text) if path.suffix == ".toml" else jsonc.parse(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not isinstance(members, dict):
+        raise ConfigError(f"{path} must hold an object")
+    return members
+
+
+def _from_config(path: Path, members: Mapping[str, Any]) -> Project:
+    main = _taken(path, members, "main", str, None)
+    if main is None:
+        raise ConfigError(f"{path} names no script: 'main' is missing")
+    script = path.parent / main
+    if not script.is_file():
+        raise ConfigError(f"{path}: there is no script {main!r}")
+    flags = _taken(path, members, "compatibility_flags", list, [])
+    return Project(
+        script,
+        _taken(path, _taken(path, members, "ai", dict, {}), "binding", str, None),
+        _taken(path, members, "vars", dict, {}),
+        _taken(path, members, "compatibility_date", str, COMPATIBILITY_DATE),
+        tuple(map(str, flags)),
+        path,
+        tuple(name for name in members if name not in _READ),
+    )
+
+
+def _taken(path: Path, members: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
+    value = members.get(name, default)
+    if value is not default and not isinstance(value, kind):
+        raise ConfigError(f"{path}: {name!r} must be a {kind.__name__}, got {value!r}")
+    return value
