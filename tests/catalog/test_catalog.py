@@ -63,9 +63,8 @@ def test_the_names_of_templates_are_those_that_can_be_written():
 def test_a_price_is_in_neurons_and_in_dollars(tmp_path):
     price = Catalog(tmp_path).find(MISTRAL).price
 
-    assert price is not None
-    assert (price.input_neurons, price.output_neurons) == (10_000, 17_300)
-    assert (round(price.input_usd, 3), round(price.output_usd, 3)) == (0.110, 0.190)
+    assert (price.prompt, price.output) == (10_000, 17_300)
+    assert (round(price.prompt_usd, 3), round(price.output_usd, 3)) == (0.110, 0.190)
 
 
 def test_models_that_share_a_checkpoint_share_its_folder(tmp_path):

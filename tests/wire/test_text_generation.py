@@ -12,6 +12,7 @@ from sirocco.wire.text_generation import (
     TextGeneration,
     chunk,
     last_chunk,
+    neurons_header,
     read_text_generation,
     unused_names,
     usage,
@@ -413,10 +414,16 @@ def test_documented_members_are_not_named():
 
 
 def test_usage_counts_both_sides():
-    assert usage(12, 9, 4) == {
+    counts = {
         "prompt_tokens": 12, "completion_tokens": 9, "total_tokens": 21,
         "prompt_tokens_details": {"cached_tokens": 4},
     }  # fmt: skip
+    assert usage(12, 9, 4) == counts
+    assert usage(12, 9, 4, neurons=0.2757) == counts | {"neurons": 0.2757}
+
+
+def test_neurons_have_two_decimals_in_a_header():
+    assert [neurons_header(n) for n in (0.0, 1.976, 12345.6)] == ["0.00", "1.98", "12345.60"]
 
 
 def test_results_have_the_documented_members_in_order():

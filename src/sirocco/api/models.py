@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from sirocco.api.auth import CallerOfAccount
 from sirocco.catalog import Catalog, CatalogEntry
+from sirocco.catalog.price import FREE
 from sirocco.catalog.search import Search, page_of, source_of
 from sirocco.errors import InvalidInput
 from sirocco.wire import models as wire
@@ -78,7 +79,7 @@ def _page(query: wire.ModelsQuery, found: Sequence[JsonObject]) -> Response:
 
 
 def _row(entry: CatalogEntry, limit_tokens: int | None) -> JsonObject:
-    price = entry.price
+    price, is_priced = entry.price, entry.price != FREE
     limits = [n for n in (entry.context_window, limit_tokens) if n is not None]
     return wire.model_row(
         model_id=entry.model_id,
@@ -96,9 +97,9 @@ def _row(entry: CatalogEntry, limit_tokens: int | None) -> JsonObject:
             "aliases": ", ".join(entry.aliases) or None,
             "hub": entry.hub,
             "public_context_window": entry.public_context_window,
-            "input_neurons_per_m_tokens": price and price.input_neurons,
-            "output_neurons_per_m_tokens": price and price.output_neurons,
-            "input_usd_per_m_tokens": price and price.input_usd,
-            "output_usd_per_m_tokens": price and price.output_usd,
+            "input_neurons_per_m_tokens": price.prompt if is_priced else None,
+            "output_neurons_per_m_tokens": price.output if is_priced else None,
+            "input_usd_per_m_tokens": price.prompt_usd if is_priced else None,
+            "output_usd_per_m_tokens": price.output_usd if is_priced else None,
         },
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sirocco.catalog.entry import CatalogEntry, Price
+from sirocco.catalog.entry import CatalogEntry
+from sirocco.catalog.price import FREE, Price
 from sirocco.catalog.template import TEMPLATES
 from sirocco.errors import ConfigError
 
@@ -15,11 +16,11 @@ PACKAGE = Path(__file__).parent.parent
 
 TASKS = ("text-generation",)
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
+_TYPES: dict[str, type] = {
     "id": str, "description": str, "template": str, "system": str, "preset": str, "hub": str,
     "aliases": list, "weights_of": str, "embedded": str, "folder": str, "public_id": str,
     "task": str, "tags": list, "context_window": int, "public_context_window": int,
-    "input_neurons": (int, float), "output_neurons": (int, float), "experimental": bool,
+    "input_neurons": int, "output_neurons": int, "experimental": bool,
     "unsupported": str,
 }  # fmt: skip
 _WORDS = {str: "a text", list: "an array of texts", int: "a whole number", bool: "true or false"}
@@ -28,7 +29,8 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*", re.ASCII)
 _FORMS = {"id": _ID, "weights_of": _ID, "hub": _REPO}
 _CHOICES = {"template": TEMPLATES, "task": TASKS}
 _POSITIVE = ("context_window", "public_context_window")
-_NOT_NEGATIVE = ("input_neurons", "output_neurons")
+_PRICES = ("input_neurons", "output_neurons")
+_MOST_NEURONS = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +118,12 @@ def _folder(model: Mapping[str, Any], models_folder: Path, beside: Path) -> Path
     return models_folder / str(model.get("weights_of") or model["id"])
 
 
-def _price(model: Mapping[str, Any], where: str) -> Price | None:
-    given = [float(model[name]) for name in _NOT_NEGATIVE if name in model]
+def _price(model: Mapping[str, Any], where: str) -> Price:
+    given = [int(model[name]) for name in _PRICES if name in model]
     if not given:
-        return None
-    if len(given) < len(_NOT_NEGATIVE):
-        raise ConfigError(f"{where}: {' and '.join(_NOT_NEGATIVE)} are given together, or neither")
+        return FREE
+    if len(given) < len(_PRICES):
+        raise ConfigError(f"{where}: {' and '.join(_PRICES)} are given together, or neither")
     return Price(*given)
 
 
@@ -141,7 +143,7 @@ def _problem(name: str, value: object) -> str | None:
     if isinstance(value, list):
         is_right = is_right and all(isinstance(item, str) for item in value)
     if not is_right:
-        return "a number" if isinstance(kind, tuple) else _WORDS[kind]
+        return _WORDS[kind]
     if name in _FORMS and not _FORMS[name].fullmatch(str(value)):
         example = "OWNER/NAME" if name == "hub" else "like @me/name"
         return f"{example}, of letters, digits, '-', '_' and '.'"
@@ -149,8 +151,8 @@ def _problem(name: str, value: object) -> str | None:
         return f"one of {', '.join(_CHOICES[name])}"
     if name in _POSITIVE and isinstance(value, int) and value < 1:
         return "at least 1"
-    if name in _NOT_NEGATIVE and isinstance(value, int | float) and not 0 <= value < float("inf"):
-        return "at least 0"
+    if name in _PRICES and isinstance(value, int) and not 0 <= value <= _MOST_NEURONS:
+        return f"at least 0 and at most {_MOST_NEURONS}"
     return None
 
 

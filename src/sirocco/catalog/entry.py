@@ -3,26 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-USD_PER_NEURON = 0.011 / 1000
-"""Source: the public service's price list."""
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What the public service asks, in neurons for a million tokens."""
-
-    input_neurons: float
-    output_neurons: float
-
-    @property
-    def input_usd(self) -> float:
-        """US dollars for a million prompt tokens."""
-        return self.input_neurons * USD_PER_NEURON
-
-    @property
-    def output_usd(self) -> float:
-        """US dollars for a million output tokens."""
-        return self.output_neurons * USD_PER_NEURON
+from sirocco.catalog.price import FREE, Price
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +21,7 @@ class CatalogEntry:
         public_id: the UUID that the public service knows it by, where that is known.
         context_window: prompt and output tokens together, as the checkpoint has it;
             public_context_window as the public service had it.
+        price: what its tokens cost; nothing for a model of one's own that names no price.
         is_experimental: the public service called it so.
         unsupported: why this version cannot run it; None if it can.
     """
@@ -59,7 +41,7 @@ class CatalogEntry:
     tags: tuple[str, ...] = ()
     context_window: int | None = None
     public_context_window: int | None = None
-    price: Price | None = None
+    price: Price = FREE
     is_experimental: bool = False
     unsupported: str | None = None
 

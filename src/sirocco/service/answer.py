@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import structlog
 
+from sirocco.catalog.price import FREE, Price
 from sirocco.engine.generation import Generation
 from sirocco.engine.messages import Piece
 from sirocco.errors import LimitError
@@ -27,11 +28,13 @@ class AnswerOrigin:
     Attributes:
         model_id: the model that was asked for; usage is counted for it.
         served_by: the model that answers; another one if it stands in.
+        price: what tokens cost: those of the model that was asked for.
     """
 
     caller: Caller
     model_id: str
     served_by: str
+    price: Price = FREE
 
     @property
     def is_stand_in(self) -> bool:
@@ -85,6 +88,11 @@ class Answer:
         """Prompt tokens that were computed before."""
         return self._generation.n_cached_tokens
 
+    @property
+    def neurons(self) -> float:
+        """What it cost so far."""
+        return self.origin.price.neurons(self.n_prompt_tokens, self.n_output_tokens)
+
     def __aiter__(self) -> AsyncIterator[Piece]:
         """Wait for each piece. Raises: SiroccoError if the answer breaks off."""
         return aiter(self._generation)
@@ -137,12 +145,13 @@ def settle(generation: Generation, origin: AnswerOrigin, usage: UsageWriter) -> 
         started_at=utc_now() - timedelta(seconds=duration_s),
         ttft_s=generation.ttft_s,
         duration_s=duration_s,
+        neurons=origin.price.neurons(generation.n_prompt_tokens, generation.n_output_tokens),
     )
     usage.put(row)
     log.info(
         "request finished", request_id=row.request_id, model_id=row.model_id,
         served_by=origin.served_by, prompt_tokens=row.prompt_tokens,
-        output_tokens=row.output_tokens, ttft_s=_rounded(row.ttft_s),
+        output_tokens=row.output_tokens, neurons=row.neurons, ttft_s=_rounded(row.ttft_s),
         duration_s=_rounded(row.duration_s), finish_reason=str(row.finish_reason),
     )  # fmt: skip
 

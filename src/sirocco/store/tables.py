@@ -104,5 +104,6 @@ usage = Table(
     Column("started_at", UtcDateTime(), nullable=False),
     Column("ttft_s", Float),  # NULL: ended before its first token
     Column("duration_s", Float, nullable=False),
+    Column("neurons", Float, nullable=False, server_default=text("0")),  # what it cost
     Index("ix_usage_account_id_started_at", "account_id", "started_at"),
 )

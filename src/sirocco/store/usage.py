@@ -22,6 +22,7 @@ class UsageRow:
         api_token_id: None if the request came without one.
         cached_tokens: the part of prompt_tokens that was not computed.
         ttft_s: None if the answer ended before its first token.
+        neurons: what it cost.
     """
 
     request_id: str
@@ -35,6 +36,7 @@ class UsageRow:
     started_at: datetime
     ttft_s: float | None
     duration_s: float
+    neurons: float = 0.0
 
 
 class UsageLog:

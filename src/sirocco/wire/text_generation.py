@@ -129,14 +129,26 @@ def unused_names(members: Mapping[str, Any]) -> list[str]:
     return unused
 
 
-def usage(n_prompt_tokens: int, n_output_tokens: int, n_cached_tokens: int = 0) -> JsonObject:
-    """Write the counts of an answer."""
-    return {
+def usage(
+    n_prompt_tokens: int,
+    n_output_tokens: int,
+    n_cached_tokens: int = 0,
+    *,
+    neurons: float | None = None,
+) -> JsonObject:
+    """Write the counts of an answer, and what it cost if that is counted."""
+    counts: JsonObject = {
         "prompt_tokens": n_prompt_tokens,
         "completion_tokens": n_output_tokens,
         "total_tokens": n_prompt_tokens + n_output_tokens,
         "prompt_tokens_details": {"cached_tokens": n_cached_tokens},
     }
+    return counts if neurons is None else counts | {"neurons": round(neurons, 6)}
+
+
+def neurons_header(neurons: float) -> str:
+    """Write what an answer cost for the header `cf-ai-neurons`, which has two decimals."""
+    return f"{neurons:.2f}"
 
 
 def whole_result(
