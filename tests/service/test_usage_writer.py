@@ -43,13 +43,13 @@ class FailingLog(UsageLog):
         self.tries: list[str] = []
         self.tried = threading.Event()
 
-    def record(self, row: UsageRow) -> None:
-        self.tries.append(row.request_id)
+    def record(self, *rows: UsageRow) -> None:
+        self.tries += [row.request_id for row in rows]
         fails = len(self.tries) <= self.n_failures
         self.tried.set()
         if fails:
             raise OSError("the database is away")
-        super().record(row)
+        super().record(*rows)
 
 
 def wait_until(condition) -> None:
@@ -113,9 +113,9 @@ def test_a_row_that_fails_is_tried_again_until_it_is_written(database, row):
 
 def test_a_row_that_was_written_but_seemed_to_fail_is_counted_once(database, row):
     class LosesItsAnswer(FailingLog):
-        def record(self, row):
-            UsageLog(database).record(row)
-            super().record(row)
+        def record(self, *rows):
+            UsageLog(database).record(*rows)
+            super().record(*rows)
 
     writer = UsageWriter(LosesItsAnswer(database, n_failures=2), retry_s=0.01)
 

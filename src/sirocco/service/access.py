@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sirocco.errors import InvalidApiToken, JunkCredentials, MissingScope, WrongCredentials
 from sirocco.store.api_tokens import SECRET_FORMAT, ApiToken, ApiTokens
+from sirocco.store.limits import NO_OWN_LIMITS, Limits
 from sirocco.store.scopes import Scope
 
 
@@ -14,11 +15,13 @@ class Caller:
 
     Attributes:
         weight: share of the account beside others that use the same engine.
+        limits: how much the account may use; see `Quota`.
     """
 
     account_id: str
     api_token_id: str
     weight: float = 1.0
+    limits: Limits = NO_OWN_LIMITS
 
 
 class Access:
@@ -42,7 +45,7 @@ class Access:
             raise WrongCredentials("no API token of this account")
         if scope is not None and scope not in token.scopes:
             raise MissingScope(f"the API token {token.id} does not have the scope {scope}")
-        return Caller(token.account_id, token.id, token.account_weight)
+        return Caller(token.account_id, token.id, token.account_weight, token.account_limits)
 
     async def verified(self, secret: str, account_id: str | None = None) -> ApiToken:
         """Tell an API token of itself.

@@ -14,7 +14,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -25,6 +25,7 @@ from sqlalchemy import Row, insert, select, update
 from sirocco.errors import ConfigError, InvalidInput
 from sirocco.store.accounts import Accounts
 from sirocco.store.db import Database
+from sirocco.store.limits import NO_OWN_LIMITS, Limits
 from sirocco.store.scopes import (
     ALL_SCOPES,
     Scope,
@@ -52,6 +53,7 @@ class ApiToken:
         revoked_at: None if it was not revoked.
         scopes: what it may do.
         account_weight: share of its account beside others.
+        account_limits: how much its account may use.
     """
 
     id: str
@@ -63,9 +65,11 @@ class ApiToken:
     revoked_at: datetime | None
     scopes: frozenset[Scope]
     account_weight: float
+    account_limits: Limits = NO_OWN_LIMITS
 
 
-_SELECT = select(api_tokens, accounts.c.weight.label("account_weight")).join(accounts)
+_LIMITS = [accounts.c[field.name] for field in fields(Limits)]
+_SELECT = select(api_tokens, accounts.c.weight.label("account_weight"), *_LIMITS).join(accounts)
 
 
 class ApiTokens:
@@ -116,6 +120,7 @@ class ApiTokens:
             revoked_at=None,
             scopes=require_scopes(scopes),
             account_weight=account.weight,
+            account_limits=account.limits,
         )
         with self._database.begin() as connection:
             connection.execute(insert(api_tokens).values(self._values(token, secret)))
@@ -178,7 +183,9 @@ def _token(row: Row[Any]) -> ApiToken:
     """Leave the digest behind: nobody needs it after the look-up."""
     values = dict(row._mapping)
     del values["digest"]
-    return ApiToken(**values | {"scopes": scopes_of_text(values["scopes"])})
+    limits = Limits(**{field.name: values.pop(field.name) for field in fields(Limits)})
+    scopes = scopes_of_text(values["scopes"])
+    return ApiToken(**values | {"scopes": scopes, "account_limits": limits})
 
 
 def load_pepper(file: Path) -> bytes:

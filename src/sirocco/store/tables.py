@@ -6,7 +6,9 @@ Types are those that SQLite and PostgreSQL share.
 from datetime import UTC, datetime
 
 from sqlalchemy import (
+    BigInteger,
     Column,
+    Date,
     DateTime,
     Dialect,
     Float,
@@ -73,6 +75,10 @@ accounts = Table(
     Column("created_at", UtcDateTime(), nullable=False),
     # Its share of an engine beside other accounts: twice the weight is served twice as much.
     Column("weight", Float, nullable=False, server_default=text("1")),
+    # Limits of its own: NULL is what the settings say, 0 is none.
+    Column("daily_neurons", Float),
+    Column("daily_tokens", BigInteger),
+    Column("per_minute", Integer),
 )
 
 api_tokens = Table(
@@ -106,4 +112,28 @@ usage = Table(
     Column("duration_s", Float, nullable=False),
     Column("neurons", Float, nullable=False, server_default=text("0")),  # what it cost
     Index("ix_usage_account_id_started_at", "account_id", "started_at"),
+)
+
+# Sums over `usage`, written in the same transactions. They are here so that the budget of an
+# account that made a million requests today is looked up, not added up.
+daily_usage = Table(
+    "daily_usage",
+    metadata,
+    Column("account_id", String(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("day", Date, primary_key=True),  # of started_at, in UTC
+    Column("requests", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),  # prompt and output
+    Column("micro_neurons", BigInteger, nullable=False),
+)
+
+# The worst that a request can use which has no row in `usage` yet.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("request_id", String(36), primary_key=True),
+    Column("account_id", String(32), ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("owner", String(32), nullable=False),  # the server that made it, and renews it
+    Column("tokens", BigInteger, nullable=False),
+    Column("micro_neurons", BigInteger, nullable=False),
+    Column("expires_at", UtcDateTime(), nullable=False),  # from then on it counts no more
 )
