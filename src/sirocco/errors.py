@@ -17,6 +17,8 @@ SiroccoError
 │   └── MissingScope        a good API token of the account, which may do other things
 ├── LimitError              right request, wrong moment
 │   ├── OutOfCapacity       too many requests wait, or this one waited too long
+│   ├── RateLimited         too many requests of the account in a minute
+│   ├── DailyQuotaExceeded  what the account may use in a day does not suffice
 │   └── Unavailable         the server is shutting down, or the engine does not start
 ├── Interrupted             the answer ended before it was whole
 │   ├── Aborted
@@ -128,6 +130,14 @@ class OutOfCapacity(LimitError):
 
 class Unavailable(LimitError):
     """Nobody is served at this moment: the server shuts down, or an engine does not come up."""
+
+
+class RateLimited(LimitError):
+    """The account sent more requests in a minute than it may."""
+
+
+class DailyQuotaExceeded(LimitError):
+    """The request may take more than what is left of the account's neurons or tokens today."""
 
 
 class Interrupted(SiroccoError):

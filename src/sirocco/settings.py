@@ -18,6 +18,7 @@ from sirocco.engine.config import EngineConfig
 from sirocco.errors import ConfigError
 from sirocco.home import default_home, expanded
 from sirocco.store.address import parse_url, shown_url
+from sirocco.store.limits import Limits
 
 _HIDDEN = "a hidden value"
 
@@ -55,6 +56,9 @@ class Settings(BaseSettings):
     prefix_cache: bool = Field(True, description="compute a common beginning once")
     max_running: int = Field(64, ge=1, description="answers computed at the same time")
     max_waiting: int = Field(256, ge=1, description="requests that may wait")
+    daily_neurons: float = Field(0, ge=0, le=1e12, description="of an account; 0 is no limit")
+    daily_tokens: int = Field(0, ge=0, le=10**12, description="of an account; 0 is no limit")
+    per_minute: int = Field(0, ge=0, le=100_000, description="requests of an account; 0: no limit")
     max_body_bytes: int = Field(8_388_608, ge=1024, description="bytes of a request body")
     queue_timeout_s: float = Field(
         60.0, gt=0, le=86_400, description="time in which an answer has to begin"
@@ -116,6 +120,11 @@ class Settings(BaseSettings):
             step_target_s=self.step_target_s,
             prefix_cache=self.prefix_cache,
         )
+
+    @property
+    def limits(self) -> Limits:
+        """What accounts may use that have no limits of their own."""
+        return Limits(self.daily_neurons, self.daily_tokens, self.per_minute)
 
     def shown(self) -> dict[str, Any]:
         """Every setting as it was resolved, passwords masked."""

@@ -11,6 +11,7 @@ from typing import Literal
 from sirocco.errors import (
     Aborted,
     AuthError,
+    DailyQuotaExceeded,
     EngineFault,
     InputError,
     InvalidApiToken,
@@ -25,6 +26,7 @@ from sirocco.errors import (
     ModelFault,
     ModelNotInstalled,
     PromptTooLong,
+    RateLimited,
     RequestTooLarge,
     SiroccoError,
     TimedOut,
@@ -119,6 +121,10 @@ _ROWS: dict[type, _Row] = {
     LimitError: _Row(429, 3040, _fixed("Capacity temporarily exceeded, please try again.")),
     # 3040 again, since the caller can only try later; 503 tells proxies to try another server.
     Unavailable: _Row(503, 3040),
+    RateLimited: _Row(429, 3021, _fixed("rate limiting: inference request per min rate reached")),
+    # Documented is 3036, but what the public service sends is 4006, with this sentence's words
+    # "daily free allocation of … neurons". Programs look for either of them.
+    DailyQuotaExceeded: _Row(429, 4006, _prefixed("AiError: ")),
     Aborted: _Row(408, 3008),
     TimedOut: _Row(408, 3007),
     JsonNotMet: _Row(400, 5024, _fixed("AiError: JSON Mode couldn't be met")),
