@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from sirocco import __version__
-from sirocco.api import binding, finetunes, health, identity, models, run
+from sirocco.api import binding, finetunes, health, identity, models, run, usage_report
 from sirocco.api.errors import add_error_handlers
 from sirocco.api.openai import chat, completions, responses
 from sirocco.api.openai import models as openai_models
@@ -75,7 +75,7 @@ def create_app(
     app.state.settings = settings
     app.state.padding = Padding()
     app.state.access = Access(stores.api_tokens)
-    app.state.directory = Directory(stores.accounts)
+    app.state.directory = Directory(stores)
     app.include_router(binding.account_router, prefix=API_PREFIX)  # a model could be named so
     app.include_router(binding.router)
     app.include_router(run.router, prefix=API_PREFIX, tags=["Workers AI"])
@@ -84,6 +84,7 @@ def create_app(
     for route in (chat, completions, responses, openai_models):
         app.include_router(route.router, prefix=API_PREFIX, tags=["OpenAI"])
     app.include_router(identity.router, prefix=API_PREFIX, tags=["Accounts"])
+    app.include_router(usage_report.router, prefix=API_PREFIX, tags=["Accounts"])
     app.include_router(health.router, tags=["Health"])
     add_error_handlers(app)
     return app

@@ -32,7 +32,8 @@ COMMANDS = dict(commands())
 def test_every_command_is_behind_the_door():
     assert set(COMMANDS) == {
         "", "serve", "models", "pull", "train", "quantize", "doctor",
-        "accounts", "accounts create", "accounts list", "accounts weight",
+        "accounts", "accounts create", "accounts list", "accounts weight", "accounts limits",
+        "usage",
         "tokens", "tokens create", "tokens list", "tokens revoke",
         "worker", "worker dev", "worker init",
     }  # fmt: skip

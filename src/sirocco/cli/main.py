@@ -12,6 +12,7 @@ from sirocco.cli.quantize import quantize
 from sirocco.cli.serve import serve
 from sirocco.cli.tokens import tokens
 from sirocco.cli.train import train
+from sirocco.cli.usage import usage
 from sirocco.cli.worker import worker
 from sirocco.errors import SiroccoError
 
@@ -28,6 +29,7 @@ app.command()(pull)
 app.add_typer(accounts)
 app.add_typer(tokens)
 app.add_typer(worker)
+app.command()(usage)
 app.command()(train)
 app.command()(quantize)
 app.command()(doctor)

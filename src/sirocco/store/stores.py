@@ -8,6 +8,7 @@ from sirocco.store.accounts import Accounts
 from sirocco.store.api_tokens import ApiTokens, load_pepper
 from sirocco.store.db import Database
 from sirocco.store.usage import UsageLog
+from sirocco.store.usage_totals import UsageTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Stores:
     accounts: Accounts
     api_tokens: ApiTokens
     usage: UsageLog
+    usage_totals: UsageTotals
 
 
 def open_stores(home: Path, database_url: str) -> Stores:
@@ -35,4 +37,10 @@ def open_stores(home: Path, database_url: str) -> Stores:
     database = Database.open(database_url)
     database.migrate()
     pepper = load_pepper(home / "pepper")
-    return Stores(database, Accounts(database), ApiTokens(database, pepper), UsageLog(database))
+    return Stores(
+        database,
+        Accounts(database),
+        ApiTokens(database, pepper),
+        UsageLog(database),
+        UsageTotals(database),
+    )
