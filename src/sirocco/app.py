@@ -20,9 +20,12 @@ from sirocco.service.directory import Directory
 from sirocco.service.engine_keeper import Patience
 from sirocco.service.engine_pool import EnginePool, Launch
 from sirocco.service.health import Health
+from sirocco.service.quota import Quota
 from sirocco.service.service import Service
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.settings import Settings
+from sirocco.store.budgets import Budgets
+from sirocco.store.spool import Spool
 from sirocco.store.stores import Stores, open_stores
 from sirocco.wire.sse import Padding
 
@@ -52,9 +55,10 @@ def create_app(
         engines = EnginePool(
             launch or (lambda entry: EngineProcess(engine_start(entry, settings))), patience
         )
-        usage = UsageWriter(stores.usage)
+        usage = UsageWriter(stores.usage, Spool(settings.home / "usage-spool"))
+        quota = Quota(Budgets(stores.database), settings.limits)
         service = Service(
-            catalog, engines, usage, stand_in=settings.stand_in,
+            catalog, engines, usage, quota, stand_in=settings.stand_in,
             queue_timeout_s=settings.queue_timeout_s, time_limit_s=settings.time_limit_s,
         )  # fmt: skip
         app.state.service = service
@@ -65,6 +69,7 @@ def create_app(
             await engines.aclose()
             await service.aclose()
             usage.close()
+            quota.close()
             stores.database.close()
 
     # The pages under /docs come with their scripts: a machine without a network shows them, too.

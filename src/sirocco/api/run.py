@@ -19,7 +19,9 @@ from sirocco.wire.body import parse_object
 from sirocco.wire.envelope import JsonObject, success
 from sirocco.wire.response_format import parsed
 from sirocco.wire.text_generation import (
+    NEURONS_HEADER,
     TextGeneration,
+    neurons_header,
     read_text_generation,
     unused_names,
     whole_result,
@@ -58,7 +60,8 @@ async def run_model(
     headers = answer_headers(answer, unused_names(members))
     if inputs.stream:
         return EventStream(answer, run_events(answer, request.app.state.padding), headers)
-    return JSONResponse(success(await result_of(request, answer, inputs)), headers=headers)
+    result = await result_of(request, answer, inputs)
+    return whole_answer(answer, success(result), headers)
 
 
 async def begun(request: Request, caller: Caller, model_id: str, inputs: TextGeneration) -> Answer:
@@ -81,6 +84,12 @@ async def whole(request: Request, answer: Answer) -> list[Spoken]:
         return await unless_disconnected(request.receive, answer.whole())
     finally:
         answer.close()
+
+
+def whole_answer(answer: Answer, content: JsonObject, headers: dict[str, str]) -> Response:
+    """Answer at once, and tell in a header, too, what it cost."""
+    told = {**headers, NEURONS_HEADER: neurons_header(answer.neurons)}
+    return JSONResponse(content, headers=told)
 
 
 def _job(inputs: TextGeneration) -> Job:

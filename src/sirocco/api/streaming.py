@@ -103,5 +103,8 @@ async def run_events(answer: Answer, padding: sse.Padding) -> AsyncIterator[byte
 
 
 def usage_of(answer: Answer) -> JsonObject:
-    """Write the counts of an answer."""
-    return usage(answer.n_prompt_tokens, answer.n_output_tokens, answer.n_cached_tokens)
+    """Write the counts of an answer, and what it cost."""
+    n_prompt, n_output, n_cached = (
+        answer.n_prompt_tokens, answer.n_output_tokens, answer.n_cached_tokens,
+    )  # fmt: skip
+    return usage(n_prompt, n_output, n_cached, neurons=answer.neurons)

@@ -124,14 +124,14 @@ class Answer:
         self._generation.abort()
 
 
-def settle(generation: Generation, origin: AnswerOrigin, usage: UsageWriter) -> None:
+def settle(generation: Generation, origin: AnswerOrigin, usage: UsageWriter) -> bool:
     """Keep what an answer that is over has used; the engine's client calls this once for each.
 
-    One that was refused while it waited has used nothing.
+    Returns: whether there is a row: an answer that was refused while it waited has used nothing.
     """
     assert generation.finish_reason is not None, "only an answer that is over can be settled"
     if isinstance(generation.error, LimitError) and not generation.n_output_tokens:
-        return
+        return False
     duration_s = generation.elapsed_s
     row = UsageRow(
         request_id=generation.request_id,
@@ -154,6 +154,7 @@ def settle(generation: Generation, origin: AnswerOrigin, usage: UsageWriter) -> 
         output_tokens=row.output_tokens, neurons=row.neurons, ttft_s=_rounded(row.ttft_s),
         duration_s=_rounded(row.duration_s), finish_reason=str(row.finish_reason),
     )  # fmt: skip
+    return True
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -23,6 +23,7 @@ from sirocco.service.rate import MinuteWindow
 from sirocco.store.budgets import LEASE_S, Amount, Budgets
 from sirocco.store.limits import NO_OWN_LIMITS, Limits
 from sirocco.store.tables import utc_now
+from sirocco.types import SamplingParams
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +47,14 @@ class WorstCase:
             self.price.micro_neurons(self.prompt_tokens, self.output_tokens),
             self.prompt_tokens + self.output_tokens,
         )
+
+
+def worst_case(
+    price: Price, n_prompt_tokens: int, sampling: SamplingParams, limit_tokens: int
+) -> WorstCase:
+    """Tell what a request can use at most, where prompt and answer have `limit_tokens` together."""
+    room = max(0, limit_tokens - n_prompt_tokens)
+    return WorstCase(price, n_prompt_tokens, sampling.n * min(sampling.max_tokens, room))
 
 
 class Quota:
@@ -90,7 +99,7 @@ class Quota:
     async def reserved(
         self, caller: Caller, request_id: str, worst: WorstCase
     ) -> AsyncIterator[None]:
-        """Reserve the worst case; what is inside must lead to a usage row, or raise.
+        """Reserve the worst case; what is inside must lead to a usage row, `give_back`, or raise.
 
         When it raises, the reservation is given back. After it, the usage row does that.
 
@@ -106,6 +115,11 @@ class Quota:
         except BaseException:  # a client that left while we reserved is one, too
             self._ledger.submit(self._release, request_id)
             raise
+
+    def give_back(self, caller: Caller, request_id: str) -> None:
+        """End the reservation of a request that got its place and was refused after all."""
+        if caller.limits.over(self._defaults).has_budget:
+            self._ledger.submit(self._release, request_id)
 
     def close(self) -> None:
         """Stop; what is reserved still counts until its usage row comes. It blocks."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sirocco.catalog import EMBEDDED_MODEL_ID, Catalog, CatalogEntry
+from sirocco.engine.generation import Generation
 from sirocco.engine.request import Request
 from sirocco.errors import (
     Aborted,
@@ -18,6 +19,7 @@ from sirocco.service.access import Caller
 from sirocco.service.answer import Answer, AnswerOrigin, settle
 from sirocco.service.engine_pool import EnginePool
 from sirocco.service.grammar_guard import GrammarGuard
+from sirocco.service.quota import Quota, worst_case
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.tokenizer.chat import encode_messages, encode_prompt, encode_raw_prompt
@@ -76,12 +78,13 @@ class Service:
     """
 
     def __init__(
-        self, catalog: Catalog, engines: EnginePool, usage: UsageWriter, *, stand_in: bool,
-        queue_timeout_s: float | None = None, time_limit_s: float | None = None,
+        self, catalog: Catalog, engines: EnginePool, usage: UsageWriter, quota: Quota, *,
+        stand_in: bool, queue_timeout_s: float | None = None, time_limit_s: float | None = None,
     ) -> None:  # fmt: skip
         self.catalog = catalog
         self.engines = engines
         self._usage = usage
+        self._quota = quota
         self._stand_in = stand_in
         self._queue_timeout_s = queue_timeout_s
         self._time_limit_s = time_limit_s
@@ -100,31 +103,37 @@ class Service:
     async def run(self, caller: Caller, model_id: str, job: Job, *, request_id: str) -> Answer:
         """Let a model answer; the caller of this must close what it returns.
 
-        Raises: UnknownModel; LoraNotSupported; ModelNotInstalled; InvalidInput; PromptTooLong;
-            OutOfCapacity; Unavailable while the server shuts down or the engine does not come up;
-            SetupError if the model's engine cannot be started.
+        Raises: RateLimited; UnknownModel; LoraNotSupported; ModelNotInstalled; InvalidInput;
+            PromptTooLong; DailyQuotaExceeded; OutOfCapacity; Unavailable while the server shuts
+            down or the engine does not come up; SetupError if the model's engine cannot be started.
         """
         self._check_open()
+        self._quota.admit(caller)
         asked = self.catalog.find(model_id)
         if job.lora is not None:
             raise LoraNotSupported(model_id)
         serving = self._serving(asked)
         model = await self.engines.get(serving)
-        (await model.engine()).check_room(caller.account_id)
+        engine = await model.engine()
+        engine.check_room(caller.account_id)
         token_ids = await _tokenized(model.tokenizer, serving, job)
         sampling = job.bound
         if sampling.grammar is not None:
             await self._grammars.check(sampling.grammar)
-        engine = await model.engine()
-        self._check_open()
-        if job.reject_if_busy and engine.is_busy:
-            raise OutOfCapacity("others are waiting, and the request does not want to")
+        limits = engine.limits
+        limits.check(token_ids, sampling)
         request = Request(
             request_id, token_ids, sampling, account=caller.account_id, weight=caller.weight,
             wait_limit_s=self._queue_timeout_s, time_limit_s=self._time_limit_s,
         )  # fmt: skip
-        origin = AnswerOrigin(caller, asked.model_id, serving.model_id)
-        generation = engine.submit(request, on_over=lambda over: settle(over, origin, self._usage))
+        origin = AnswerOrigin(caller, asked.model_id, serving.model_id, asked.price)
+        worst = worst_case(asked.price, len(token_ids), sampling, limits.limit_tokens)
+        async with self._quota.reserved(caller, request_id, worst):
+            engine = await model.engine()
+            self._check_open()
+            if job.reject_if_busy and engine.is_busy:
+                raise OutOfCapacity("others are waiting, and the request does not want to")
+            generation = engine.submit(request, on_over=lambda over: self._settle(over, origin))
         return Answer(generation, origin, model.tokenizer, offers_tools=bool(job.tools))
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
@@ -143,6 +152,11 @@ class Service:
     def _check_open(self) -> None:
         if self._is_draining:
             raise Unavailable("The server is shutting down.")
+
+    def _settle(self, over: Generation, origin: AnswerOrigin) -> None:
+        """Keep what an answer used; without a row nothing else would end its reservation."""
+        if not settle(over, origin, self._usage):
+            self._quota.give_back(origin.caller, over.request_id)
 
     def _serving(self, asked: CatalogEntry) -> CatalogEntry:
         if not asked.is_installed and self._stand_in:

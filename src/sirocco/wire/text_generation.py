@@ -146,8 +146,12 @@ def usage(
     return counts if neurons is None else counts | {"neurons": round(neurons, 6)}
 
 
+NEURONS_HEADER = "cf-ai-neurons"
+"""What a whole answer cost. A streamed one tells it in its last event: headers come before."""
+
+
 def neurons_header(neurons: float) -> str:
-    """Write what an answer cost for the header `cf-ai-neurons`, which has two decimals."""
+    """Write neurons for the header, which has two decimals."""
     return f"{neurons:.2f}"
 
 

@@ -3,12 +3,11 @@
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from sirocco.api.auth import CallerOfAccount
 from sirocco.api.openai.speaking import begun, members_of
-from sirocco.api.run import answer_headers, whole
+from sirocco.api.run import answer_headers, whole, whole_answer
 from sirocco.api.streaming import EventStream, usage_of
 from sirocco.engine.messages import Piece
 from sirocco.service.answer import Answer, Spoken
@@ -39,7 +38,7 @@ async def complete_chat(
     spoken = await whole(request, answer)
     choices = [_choice(index, one, answer, inputs) for index, one in enumerate(spoken)]
     written = chat.completion(answer.request_id, inputs.model, choices, usage_of(answer))
-    return JSONResponse(written, headers=headers)
+    return whole_answer(answer, written, headers)
 
 
 def _job(inputs: chat.ChatCompletion) -> Job:

@@ -3,12 +3,11 @@
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from sirocco.api.auth import CallerOfAccount
 from sirocco.api.openai.speaking import begun, members_of
-from sirocco.api.run import answer_headers, whole
+from sirocco.api.run import answer_headers, whole, whole_answer
 from sirocco.api.streaming import EventStream, usage_of
 from sirocco.service.answer import Answer
 from sirocco.service.service import Job
@@ -36,7 +35,7 @@ async def respond(
         return EventStream(answer, _events(answer, events, request.app.state.padding), headers)
     (one,) = await whole(request, answer)
     written = events.whole(one.text, str(one.finish_reason), usage_of(answer))
-    return JSONResponse(written, headers=headers)
+    return whole_answer(answer, written, headers)
 
 
 async def _events(

@@ -99,6 +99,8 @@ class Events:
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": counts["total_tokens"],
         }
+        if "neurons" in counts:
+            usage["neurons"] = counts["neurons"]
         output = [self._item("completed", [_part(text)])]
         written = self._response(status, output)
         return {**written, "incomplete_details": details, "usage": usage}
