@@ -244,3 +244,27 @@ def test_reservations_are_renewed_while_the_server_lives(database, account_id):
 
     assert Counting.n_renewals > 1
     assert used(database, account_id).tokens == 300
+
+
+def test_what_could_not_be_given_back_is_tried_again(database, account_id):
+    class Away(Budgets):
+        n_tries = 0
+
+        def release(self, request_id):
+            type(self).n_tries += 1
+            if self.n_tries == 1:
+                raise OSError("the database is away")
+            super().release(request_id)
+
+    quota = Quota(Away(database), renew_s=0.02)
+
+    async def fail():
+        async with quota.reserved(caller(account_id, daily_tokens=1000), "r1", WORST):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        asyncio.run(fail())
+    asyncio.run(asyncio.sleep(0.3))
+
+    quota.close()
+    assert used(database, account_id) == Amount(0, 0)

@@ -149,6 +149,16 @@ def test_foreign_keys_are_enforced(database):
         connection.execute(insert(api_tokens).values(**values, created_at=utc_now()))
 
 
+def test_an_error_tells_no_values(database):
+    """They may be what is secret, as the digest of an API token."""
+    values = {"id": "b" * 32, "account_id": "f" * 32, "name": "n", "prefix": "p", "digest": "d0d0"}
+
+    with pytest.raises(IntegrityError) as raised, database.begin() as connection:
+        connection.execute(insert(api_tokens).values(**values, created_at=utc_now()))
+
+    assert "d0d0" not in str(raised.value)
+
+
 def test_an_exception_undoes_the_whole_transaction(database):
     def insert_and_fail() -> None:
         with database.begin() as connection:

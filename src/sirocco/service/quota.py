@@ -21,6 +21,7 @@ from sirocco.errors import DailyQuotaExceeded, RateLimited
 from sirocco.service.access import Caller
 from sirocco.service.rate import MinuteWindow
 from sirocco.store.budgets import LEASE_S, Amount, Budgets
+from sirocco.store.db import reason_of
 from sirocco.store.limits import NO_OWN_LIMITS, Limits
 from sirocco.store.tables import utc_now
 from sirocco.types import SamplingParams
@@ -80,6 +81,7 @@ class Quota:
         self._minute = minute or MinuteWindow()
         # One thread, so that a release comes after the reservation that it takes back.
         self._ledger = ThreadPoolExecutor(1, "sirocco-quota")
+        self._owed: set[str] = set()  # reservations to give back once the database answers
         self._closing = threading.Event()
         self._renewing = threading.Thread(
             target=self._renew, args=(renew_s,), name="sirocco-quota-renew", daemon=True
@@ -138,17 +140,22 @@ class Quota:
             raise _exceeded(used, worst.amount, budget, self._clock())
 
     def _release(self, request_id: str) -> None:
+        self._owed.add(request_id)
         try:
             self._budgets.release(request_id)
-        except Exception:  # it ends by itself, once this server does not renew it
-            log.exception("a reservation was not given back", request_id=request_id)
+            self._owed.discard(request_id)
+        except Exception as error:  # it is tried again before the next renewal
+            reason = reason_of(error)
+            log.error("a reservation was not given back", request_id=request_id, reason=reason)  # noqa: TRY400
 
     def _renew(self, renew_s: float) -> None:
         while not self._closing.wait(renew_s):
+            for request_id in self._owed.copy():
+                self._release(request_id)
             try:
                 self._budgets.renew()
-            except Exception:
-                log.exception("reservations were not renewed")
+            except Exception as error:
+                log.error("reservations were not renewed", reason=reason_of(error))  # noqa: TRY400
 
 
 def _exceeded(used: Amount, worst: Amount, budget: Amount, now: datetime) -> DailyQuotaExceeded:

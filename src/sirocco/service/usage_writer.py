@@ -6,6 +6,7 @@ from typing import Protocol
 
 import structlog
 
+from sirocco.store.db import reason_of
 from sirocco.store.usage import UsageLog, UsageRow, is_fault_of_row
 
 log = structlog.get_logger(__name__)
@@ -141,7 +142,7 @@ class UsageWriter:
         except Exception as error:
             if is_fault_of_row(error):
                 return self._write_each(rows)
-            log.exception("usage was not written", request_id=rows[0].request_id, rows=len(rows))
+            _log_failure(rows[0], len(rows), error)
             return False
         return True
 
@@ -151,7 +152,7 @@ class UsageWriter:
             try:
                 self._usage.record(row)
             except Exception as error:
-                log.exception("usage was not written", request_id=row.request_id, rows=1)
+                _log_failure(row, 1, error)
                 if not is_fault_of_row(error):
                     return False
                 self._rows.set_aside(row)
@@ -162,3 +163,11 @@ class UsageWriter:
             self._rows.sync()
         except OSError:
             log.exception("usage is not safe from a power cut")
+
+
+def _log_failure(first: UsageRow, n_rows: int, error: Exception) -> None:
+    # No traceback: it would come every second while the database is away, with a statement of
+    # hundreds of rows in it.
+    log.error(
+        "usage was not written", request_id=first.request_id, rows=n_rows, reason=reason_of(error)
+    )

@@ -46,7 +46,7 @@ class Database:
             with engine.connect():
                 return cls(engine)
         except (OSError, SQLAlchemyError, sqlite3.Error, ImportError) as error:
-            reason = without_secrets(_reason(error), parsed)
+            reason = without_secrets(reason_of(error), parsed)
             # The cause is left out: a traceback would show the driver's text as it was.
             raise ConfigError(f"cannot open the database {shown_url(parsed)}: {reason}") from None
 
@@ -100,8 +100,8 @@ def _create_engine(url: URL) -> Engine:
     raise OSError(0, "it must be one of SQLite or PostgreSQL")
 
 
-def _reason(error: Exception) -> str:
-    """Say in one sentence what went wrong."""
+def reason_of(error: Exception) -> str:
+    """Say in one sentence what went wrong, without the statement and its values."""
     if isinstance(error, NoSuchModuleError):
         return "there is no such kind of database"
     if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("psycopg"):

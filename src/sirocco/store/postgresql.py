@@ -18,8 +18,10 @@ _WAITING = {
 def postgresql_engine(url: URL) -> Engine:
     """Make the engine; what the URL's query says comes before our own limits."""
     missing = {name: value for name, value in _WAITING.items() if name not in url.query}
-    # A connection that died while nobody used it is noticed before it is handed out.
-    return create_engine(url.update_query_dict(missing), pool_pre_ping=True)
+    # A connection that died while nobody used it is noticed before it is handed out; and an
+    # error tells no values.
+    waiting = url.update_query_dict(missing)
+    return create_engine(waiting, pool_pre_ping=True, hide_parameters=True)
 
 
 def postgresql_reader(engine: Engine) -> Engine:

@@ -15,7 +15,7 @@ def sqlite_engine(url: URL) -> Engine:
     """Make the engine; a file that is not there is created with mode 0600."""
     assert url.database is not None
     _create_private_file(Path(url.database))
-    engine = create_engine(url)
+    engine = create_engine(url, hide_parameters=True)  # an error tells no values
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     return engine
