@@ -11,6 +11,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.store.db import Database
 from sirocco.store.spool import Spool
@@ -55,6 +57,7 @@ def work(mode: str, url: str, folder: Path, account_id: str, loop: str) -> None:
 def main() -> None:
     """Fork a child for each line, and say `dead` when it is."""
     url, folder, account_id = sys.argv[1:]
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # stdout is for ids
     for loop, line in enumerate(sys.stdin):
         pid = os.fork()
         if pid == 0:

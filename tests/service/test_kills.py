@@ -51,7 +51,10 @@ class Victim:
 
     def end(self) -> None:
         """Let it end by itself."""
-        self._process.communicate(timeout=30)
+        try:
+            self._process.communicate(timeout=30)
+        finally:
+            self._process.kill()
         assert self._process.returncode == 0
 
     def _line(self) -> str:

@@ -107,7 +107,7 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("psycopg"):
         return "its driver is missing: pip install 'sirocco[postgresql]'"
     if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
+        return error.strerror or str(error) or type(error).__name__
     # libpq tells of each address that it tried in a line of its own.
     text = str(error.orig if isinstance(error, DBAPIError) else error)
     return " ".join(text.split())
