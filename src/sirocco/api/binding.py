@@ -126,9 +126,7 @@ async def _answer(request: Request, forwarded: Forwarded, caller: Caller | None 
 
 async def _caller(request: Request, forwarded: Forwarded) -> Caller:
     access: Access = request.app.state.access
-    return await access.caller(
-        bearer(forwarded.headers.get("authorization")), None, Scope.RUN
-    )
+    return await access.caller(bearer(forwarded.headers.get("authorization")), None, Scope.RUN)
 
 
 async def _run(request: Request, forwarded: Forwarded, caller: Caller) -> Response:
