@@ -76,6 +76,7 @@ def ask_modern(url, inputs, model=MISTRAL, options=None):
 @pytest.mark.usefixtures("slow_steps")
 def test_the_announcements_script_answers_what_it_did_and_leaves_nothing_behind(asked, run_script):
     """`Response.json(stream)` is `{}`; the stream is nobody's, so its answer must end."""
+    wait_until(asked.n_output_tokens)  # the row of the request that started the engine
     before = asked.n_output_tokens()
 
     with run_script(POST) as url:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
@@ -19,7 +19,7 @@ from sirocco.api.auth import CallerOfAccount, bearer
 from sirocco.api.body import read_body
 from sirocco.api.errors import RoutingError, error_answer, request_id_of
 from sirocco.api.models import models_page
-from sirocco.api.run import answer_headers, begun, result_of
+from sirocco.api.run import answer_headers, begun, result_of, whole_answer
 from sirocco.api.streaming import EventStream, run_events
 from sirocco.errors import InvalidInput, SiroccoError
 from sirocco.service.access import Access, Caller
@@ -157,7 +157,7 @@ async def _whole(
     if version == 2:
         # Packed, and no header says so: the package unpacks every answer.
         return Response(packed_result(result), headers=headers, media_type="application/json")
-    return JSONResponse(result, headers=headers)
+    return whole_answer(answer, result, headers)
 
 
 async def _run_tensors(
@@ -171,7 +171,7 @@ async def _run_tensors(
         events = _tensor_events(answer, model_id, call.echo, request.app.state.padding)
         return EventStream(answer, events, headers, binding_failure)
     result = await result_of(request, answer, inputs)
-    return JSONResponse(tensors(model_id, call.echo + result["response"]), headers=headers)
+    return whole_answer(answer, tensors(model_id, call.echo + result["response"]), headers)
 
 
 async def _tensor_events(

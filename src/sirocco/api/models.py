@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
-from sirocco.api.auth import CallerOfAccount
+from sirocco.api.auth import ReaderOfAccount
 from sirocco.catalog import Catalog, CatalogEntry
 from sirocco.catalog.price import FREE
 from sirocco.catalog.search import Search, page_of, source_of
@@ -26,7 +26,7 @@ _QUERY = {
 
 
 @router.get("/models/search", summary="Search the catalogue", openapi_extra=_QUERY)
-async def search_models(request: Request, caller: CallerOfAccount) -> Response:  # noqa: ARG001
+async def search_models(request: Request, caller: ReaderOfAccount) -> Response:  # noqa: ARG001
     """List the models that match, page by page; a page beyond the last one is empty."""
     return models_page(request, request.query_params)
 
@@ -42,7 +42,7 @@ def models_page(request: Request, parameters: Mapping[str, str]) -> Response:
 
 @router.get("/models/schema", summary="Schemas of a model's input and output")
 async def model_schema(
-    request: Request, caller: CallerOfAccount, model: str | None = None  # noqa: ARG001
+    request: Request, caller: ReaderOfAccount, model: str | None = None  # noqa: ARG001
 ) -> Response:  # fmt: skip
     """Describe the body and the answer of a model as JSON Schemas."""
     if not model:
@@ -52,7 +52,7 @@ async def model_schema(
 
 
 @router.get("/tasks/search", summary="Tasks that the catalogue has models for")
-async def search_tasks(request: Request, caller: CallerOfAccount) -> Response:  # noqa: ARG001
+async def search_tasks(request: Request, caller: ReaderOfAccount) -> Response:  # noqa: ARG001
     """List the tasks."""
     names = dict.fromkeys(entry.task for entry in _catalog(request).entries)
     query = wire.read_models_query(request.query_params)
@@ -60,7 +60,7 @@ async def search_tasks(request: Request, caller: CallerOfAccount) -> Response:  
 
 
 @router.get("/authors/search", summary="Authors of the catalogue's models")
-async def search_authors(request: Request, caller: CallerOfAccount) -> Response:  # noqa: ARG001
+async def search_authors(request: Request, caller: ReaderOfAccount) -> Response:  # noqa: ARG001
     """List the authors."""
     names = dict.fromkeys(entry.author for entry in _catalog(request).entries)
     return _page(

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
-from sirocco.api.auth import CallerOfAccount
+from sirocco.api.auth import CallerOfAccount, ReaderOfAccount
 from sirocco.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ router = APIRouter()
 
 @router.get("/accounts/{account_id}/ai/v1/models", summary="List the models that are here")
 async def list_models(
-    request: Request, account_id: str, caller: CallerOfAccount  # noqa: ARG001
+    request: Request, account_id: str, caller: ReaderOfAccount  # noqa: ARG001
 ) -> Response:  # fmt: skip
     """List the models whose weights are on this machine, in OpenAI's shape."""
     service: Service = request.app.state.service
