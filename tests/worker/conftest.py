@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.api.conftest import MISTRAL, RunningServer, checkpoint, serve
+from tests.served import wait_until
 
 from sirocco.worker.bundle import bundle
 from sirocco.worker.config import write_config
@@ -85,7 +86,9 @@ def asked(
     with serve(home, prefix_cache=False, n_guesses=0) as running:
         answer = running.run({"prompt": "x", "max_tokens": 1}, model_id=MISTRAL)
         assert answer.status_code == 200, answer.text
-        yield AskedServer(running)
+        server = AskedServer(running)
+        wait_until(server.n_output_tokens)  # a thread writes it
+        yield server
 
 
 @pytest.fixture

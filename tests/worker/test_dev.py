@@ -194,7 +194,10 @@ def test_a_script_that_the_runtime_refuses_is_told_in_its_words(asked, home, scr
     [
         (lambda a: ["--server", a.running.url], "--server needs --token"),
         (lambda _: ["--token", "x"], "--account and --token are of a server"),
-        (lambda a: ["--server", a.running.url, "--token", "a" * 40], "does not take this API"),
+        (
+            lambda a: ["--server", a.running.url, "--token", "a" * 40],
+            "not take this API token",
+        ),
         (lambda a: [*upstream(a), "--account", "0" * 32], f"of account {'0' * 32} (status 401)"),
         (lambda _: ["--server", "http://127.0.0.1:9", "--token", "x"], "does not answer"),
         (lambda _: ["--server", "127.0.0.1", "--token", "x"], "does not answer"),

@@ -67,6 +67,13 @@ def test_json_with_comments_is_read(tmp_path):
     assert project.unused == ()
 
 
+def test_secrets_of_a_project_come_from_their_own_file(tmp_path):
+    write(tmp_path, "wrangler.toml", 'main = "src/index.ts"\nvars = { A = "config", B = "b" }')
+    (tmp_path / ".dev.vars").write_text("# C=no\nA = \"a=b\"\n\nD='x y'\nnothing\n")
+
+    assert read_project(tmp_path).variables == {"A": "a=b", "B": "b", "D": "x y"}
+
+
 def test_a_project_without_an_ai_binding_has_none(tmp_path):
     write(tmp_path, "wrangler.toml", 'main = "src/index.ts"')
 

@@ -46,9 +46,12 @@ def test_the_tools_are_installed_once_with_a_line_about_it(tmp_path, npm, tools)
 
 def test_without_npm_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    said: list[str] = []
 
     with pytest.raises(SetupError, match="install Node"):
-        installed_tools(tmp_path / "home", lambda _: None)
+        installed_tools(tmp_path / "home", said.append)
+
+    assert said == []
 
 
 def test_a_failure_of_npm_is_told(tmp_path, npm):
@@ -56,6 +59,17 @@ def test_a_failure_of_npm_is_told(tmp_path, npm):
 
     with pytest.raises(SetupError, match=r"npm could not .*: 404 no such package"):
         installed_tools(tmp_path / "home", lambda _: None)
+
+
+def test_an_install_that_broke_off_is_none(tmp_path, npm, tools):
+    npm("mkdir node_modules; exit 1")
+    with pytest.raises(SetupError):
+        installed_tools(tmp_path / "home", lambda _: None)
+
+    npm(f"ln -s {tools.packages} node_modules")
+
+    assert installed_tools(tmp_path / "home", lambda _: None).packages.is_dir()
+    assert len(list((tmp_path / "home" / "worker-tools").iterdir())) == 1
 
 
 def test_packages_without_a_binary_for_this_machine_are_told(tmp_path, npm):

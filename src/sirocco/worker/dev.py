@@ -85,7 +85,7 @@ class Dev:
         project = read_project(self._path)
         made = bundle(project.script, self._tools, work)
         files = {self._path, project.script, *made.inputs}
-        self._watched = frozenset(files | ({project.config} if project.config else set()))
+        self._watched = frozenset(files | project.sources)
         if made.code is None:
             raise SetupError(made.messages)
         if self._running == (project, made.code) and self._runtime is not None:

@@ -41,6 +41,11 @@ class Project:
     config: Path | None = None
     unused: tuple[str, ...] = ()
 
+    @property
+    def sources(self) -> set[Path]:
+        """Files other than the script that this depends on, there or not."""
+        return set() if self.config is None else {self.config, self.config.parent / ".dev.vars"}
+
 
 def read_project(path: Path) -> Project:
     """Read a project from its folder or its configuration, or take a script as it is.
@@ -78,15 +83,33 @@ def _from_config(path: Path, members: Mapping[str, Any]) -> Project:
     if not script.is_file():
         raise ConfigError(f"{path}: there is no script {main!r}")
     flags = _taken(path, members, "compatibility_flags", list, [])
+    secrets = _secrets(path.parent / ".dev.vars")
     return Project(
         script,
         _taken(path, _taken(path, members, "ai", dict, {}), "binding", str, None),
-        _taken(path, members, "vars", dict, {}),
+        {**_taken(path, members, "vars", dict, {}), **secrets},
         _taken(path, members, "compatibility_date", str, COMPATIBILITY_DATE),
         tuple(map(str, flags)),
         path,
         tuple(name for name in members if name not in _READ),
     )
+
+
+def _secrets(file: Path) -> dict[str, str]:
+    """Read lines of `NAME=value`, where wrangler keeps what must not be in its configuration."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+    pairs = (line.partition("=") for line in lines if not line.lstrip().startswith("#"))
+    return {name.strip(): _unquoted(value.strip()) for name, equals, value in pairs if equals}
+
+
+def _unquoted(value: str) -> str:
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'`"
+    return value[1:-1] if is_quoted else value
 
 
 def _taken(path: Path, members: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:

@@ -45,7 +45,7 @@ def require_access(url: str, api_token: str, account_id: str | None) -> None:
         of_account = f" of account {account_id}" if account_id else ""
         raise ConfigError(
             f"the server {url} does not take this API token{of_account} "
-            f"(status {answer.status_code}): name its own with --token"
+            f"(status {answer.status_code}): give --server and --token of one server"
         )
 
 

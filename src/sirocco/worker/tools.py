@@ -9,7 +9,9 @@ import hashlib
 import platform
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +72,11 @@ def installed_tools(home: Path, say: Callable[[str], None]) -> Tools:
     folder = home / "worker-tools" / _pins_digest()
     tools = find_tools(folder / "node_modules")
     if tools is None:
+        npm = shutil.which("npm")
+        if npm is None:
+            raise SetupError(_NO_NPM)
         say("Installing the Workers runtime (workerd and esbuild, about 180 MB, this once) ...")
-        _install(folder)
+        _install(npm, folder)
         tools = find_tools(folder / "node_modules")
     if tools is None:
         raise SetupError(f"npm has installed no workerd or esbuild for this machine into {folder}")
@@ -84,20 +89,27 @@ def _pins_digest() -> str:
     return hashlib.sha256(pins).hexdigest()[:16]
 
 
-def _install(folder: Path) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise SetupError(_NO_NPM)
+def _install(npm: str, folder: Path) -> None:
+    """Install beside the folder, then give it its name: half an install has none."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in _FILES:
-            shutil.copyfile(_PINS / name, folder / name)
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as draft:
+            _run_npm(npm, Path(draft))
+            with suppress(FileExistsError):  # another command was faster
+                folder.mkdir()
+                (Path(draft) / "node_modules").rename(folder / "node_modules")
+    except OSError as error:
+        raise SetupError(f"cannot install into {folder}: {error.strerror}") from error
+
+
+def _run_npm(npm: str, folder: Path) -> None:
+    for name in _FILES:
+        shutil.copyfile(_PINS / name, folder / name)
+    try:
         done = subprocess.run(
             [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
             cwd=folder, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False,
         )  # fmt: skip
-    except OSError as error:
-        raise SetupError(f"cannot install into {folder}: {error.strerror}") from error
     except subprocess.TimeoutExpired:
         raise SetupError(f"npm was not ready after {_INSTALL_TIMEOUT_S} s") from None
     if done.returncode != 0:
