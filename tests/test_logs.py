@@ -45,3 +45,13 @@ def test_a_line_has_its_fields_in_the_wanted_form(capsys, style, line):
     log = capsys.readouterr().err
     assert line in log
     assert "too quiet" not in log
+
+
+def test_a_websocket_that_was_refused_is_no_news(capsys):
+    configure_logs("info", "json")
+
+    logging.getLogger("uvicorn.error").warning("Unsupported upgrade request.")
+    logging.getLogger("uvicorn.error").warning("Something else.")
+
+    assert "upgrade" not in (log := capsys.readouterr().err)
+    assert "Something else." in log

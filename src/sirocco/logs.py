@@ -9,6 +9,12 @@ import structlog
 LogFormat = Literal["auto", "text", "json"]
 """`auto` is text on a terminal, else JSON."""
 
+_OF_NO_USE = (
+    "Unsupported upgrade request.",
+    "No supported WebSocket library detected. Please use \"pip install 'uvicorn[standard]'\", "
+    "or install 'websockets' or 'wsproto' manually.",
+)
+
 
 def configure_logs(level: str, style: LogFormat) -> None:
     """Send the log lines of Sirocco and its libraries to stderr in one form."""
@@ -30,8 +36,14 @@ def configure_logs(level: str, style: LogFormat) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(shared, is_text=is_text))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("uvicorn.error").addFilter(_is_of_use)
     for chatty in ("alembic", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Leave out that miniflare asked for a WebSocket: it does so with each script, in vain."""
+    return record.msg not in _OF_NO_USE
 
 
 def _formatter(

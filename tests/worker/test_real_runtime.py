@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import socket
+import threading
 import time
 
 import httpx
@@ -10,6 +12,9 @@ from tests.api.conftest import MISTRAL
 from tests.served import wait_until
 
 from sirocco.wire.sse import Decoder
+from sirocco.worker.config import write_config
+from sirocco.worker.project import Project
+from sirocco.worker.runtime import Runtime
 
 POST = """
 import { Ai } from '@cloudflare/ai';
@@ -184,6 +189,38 @@ def test_an_option_of_the_platform_arrives(run_script):
         ).json()
 
     assert body["answer"]["usage"]["completion_tokens"] == 2
+
+
+def test_a_server_behind_tls_is_asked_over_tls(tools, tmp_path):
+    """What listens here does not speak it; that the runtime tries is seen from its first bytes."""
+    code = (
+        b"export default { async fetch(_, env) { return Response.json(await env.AI.run('m', {})) }}"
+    )
+    heard = []
+
+    def listen(server):
+        connection, _ = server.accept()
+        with connection:
+            heard.append(connection.recv(3))
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_server(("127.0.0.1", 0)) as listening,
+    ):
+        url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        config = write_config(Project(tmp_path / "x.js"), code, url, "t" * 40, tmp_path)
+        listener = threading.Thread(target=listen, args=[server], daemon=True)
+        listener.start()
+        runtime = Runtime(tools.workerd, config, listening, lambda _: None)
+        try:
+            status = httpx.get(
+                f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=30
+            ).status_code
+        finally:
+            runtime.stop()
+
+    assert status == 500
+    assert heard == [b"\x16\x03\x01"]  # a handshake of TLS
 
 
 def test_the_models_are_listed(run_script):

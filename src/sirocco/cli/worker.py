@@ -123,11 +123,15 @@ def _own_upstream() -> Iterator["Upstream"]:
 
 
 def _end_in_order() -> None:
-    """Let SIGTERM and a closed terminal stop what was started, as Ctrl-C does."""
+    """Let SIGTERM and a closed terminal stop what was started, as Ctrl-C does.
+
+    A shell that starts a command behind its back lets it ignore Ctrl-C's signal; we do not.
+    """
 
     def leave(number: int, _frame: object) -> NoReturn:
         sys.exit(128 + number)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, leave)
 
