@@ -9,12 +9,15 @@ POSTGRESQL = "needs PostgreSQL's server"
 NODE_CLIENTS = "needs the clients for Node.js"
 PYTHON_CLIENTS = "needs the clients for Python"
 CURL = "needs curl"
+WORKERS_RUNTIME = "needs the Workers runtime"
 
 _HINTS = {
     POSTGRESQL: "tests with PostgreSQL; they need its server (Debian and Ubuntu: postgresql)",
     NODE_CLIENTS: "tests with clients for Node.js; they need node and npm (Debian and Ubuntu: "
     "npm), and then 'make clients'",
     PYTHON_CLIENTS: "tests with clients for Python; they need 'make clients'",
+    WORKERS_RUNTIME: "tests of Worker scripts; they need npm (Debian and Ubuntu: npm), with which "
+    "'make test' installs the Workers runtime",
     CURL: "tests with curl; they need it (Debian and Ubuntu: curl)",
 }
 

@@ -3,13 +3,14 @@
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.api.conftest import MISTRAL, RunningServer, checkpoint, serve
+from tests.left_out import WORKERS_RUNTIME, leave_out
 from tests.served import wait_until
 
 from sirocco.worker.bundle import bundle
@@ -21,23 +22,6 @@ from sirocco.worker.tools import Tools, find_tools
 __all__ = ["checkpoint", "serve"]
 
 NODE = Path(__file__).parent / "node"
-LEFT_OUT = "needs the Workers runtime"
-_HINT = (
-    "left out: tests of Worker scripts; they need npm (Debian and Ubuntu: nodejs npm), "
-    "with which `make test` installs the Workers runtime"
-)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter,
-) -> Generator[None, None, None]:
-    """Name at the end what to install, so that nobody takes a part of the tests for the whole."""
-    yield
-    skipped = terminalreporter.stats.get("skipped", [])
-    n_left_out = sum(LEFT_OUT in str(report.longrepr) for report in skipped)
-    if n_left_out:
-        terminalreporter.write_line(f"{_HINT}: {n_left_out}")
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +29,7 @@ def tools() -> Tools:
     """The runtime and the bundler that npm has installed for the tests."""
     found = find_tools(NODE / "node_modules")
     if found is None:
-        pytest.skip(LEFT_OUT)
+        leave_out(WORKERS_RUNTIME)
     return found
 
 
