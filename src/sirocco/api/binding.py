@@ -16,10 +16,10 @@ from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from sirocco.api.auth import CallerOfAccount, bearer
-from sirocco.api.body import read_body
+from sirocco.api.body import members_of
 from sirocco.api.errors import RoutingError, error_answer, request_id_of
 from sirocco.api.models import models_page
-from sirocco.api.run import answer_headers, begun, result_of, whole_answer
+from sirocco.api.run import answer_headers, begun, job_of, result_of, whole_answer
 from sirocco.api.streaming import EventStream, run_events
 from sirocco.errors import InvalidInput, SiroccoError
 from sirocco.service.access import Access, Caller
@@ -34,7 +34,6 @@ from sirocco.wire.binding import (
     read_call,
     version_of,
 )
-from sirocco.wire.body import parse_object
 from sirocco.wire.tensors import read_tensors, tensors
 from sirocco.wire.text_generation import TextGeneration, read_text_generation
 
@@ -136,12 +135,12 @@ async def _run(request: Request, forwarded: Forwarded, caller: Caller) -> Respon
         raise InvalidInput("no model here takes a stream as its input")
     version = version_of(forwarded.query.get("version"))
     model_id = model_id_of(forwarded.headers.get("cf-consn-model-id"))
-    members = parse_object(await read_body(request, request.app.state.settings.max_body_bytes))
+    members = await members_of(request)
     if version == 1:
         return await _run_tensors(request, caller, model_id, members)
     call = read_call(members)
     inputs = read_text_generation(call.inputs)
-    answer = await begun(request, caller, model_id, inputs)
+    answer = await begun(request, caller, model_id, job_of(inputs))
     headers = answer_headers(answer, call.unused)
     if inputs.stream:
         events = run_events(answer, request.app.state.padding)
@@ -165,7 +164,7 @@ async def _run_tensors(
 ) -> Response:
     call = read_tensors(members)
     inputs = read_text_generation(call.inputs)
-    answer = await begun(request, caller, model_id, inputs)
+    answer = await begun(request, caller, model_id, job_of(inputs))
     headers = answer_headers(answer, [])
     if inputs.stream:
         events = _tensor_events(answer, model_id, call.echo, request.app.state.padding)

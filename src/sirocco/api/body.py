@@ -5,6 +5,8 @@ import zlib
 from fastapi import Request
 
 from sirocco.errors import InvalidInput, RequestTooLarge
+from sirocco.wire.body import parse_object
+from sirocco.wire.envelope import JsonObject
 
 _GZIP = b"\x1f\x8b"
 _WITH_GZIP_HEADER = 31
@@ -38,3 +40,8 @@ def _unpacked(packed: bytes, limit_bytes: int) -> bytes:
     if not unpacker.eof or unpacker.unused_data:
         raise InvalidInput("the body is not valid gzip: it is cut off, or something follows it")
     return body
+
+
+async def members_of(request: Request) -> JsonObject:
+    """Read a body that is one JSON object, with no more bytes than allowed. Raises: InputError."""
+    return parse_object(await read_body(request, request.app.state.settings.max_body_bytes))

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from sirocco.api.auth import CallerOfAccount
-from sirocco.api.body import read_body
+from sirocco.api.body import members_of
 from sirocco.api.disconnect import unless_disconnected
 from sirocco.api.errors import REQUEST_ID_HEADER, request_id_of
 from sirocco.api.streaming import EventStream, run_events, usage_of
@@ -15,7 +15,6 @@ from sirocco.errors import InvalidInput
 from sirocco.service.access import Caller
 from sirocco.service.answer import Answer, Spoken
 from sirocco.service.service import Job, Service
-from sirocco.wire.body import parse_object
 from sirocco.wire.envelope import JsonObject, success
 from sirocco.wire.response_format import parsed
 from sirocco.wire.text_generation import (
@@ -52,11 +51,11 @@ async def run_model(
 
     The model id may be written with its slashes, or with %2F in their place.
     """
-    members = parse_object(await read_body(request, request.app.state.settings.max_body_bytes))
+    members = await members_of(request)
     inputs = read_text_generation(members)
     if "queueRequest" in request.query_params:
         raise InvalidInput(NO_BATCHES)
-    answer = await begun(request, caller, model_id, inputs)
+    answer = await begun(request, caller, model_id, job_of(inputs))
     headers = answer_headers(answer, unused_names(members))
     if inputs.stream:
         return EventStream(answer, run_events(answer, request.app.state.padding), headers)
@@ -64,10 +63,10 @@ async def run_model(
     return whole_answer(answer, success(result), headers)
 
 
-async def begun(request: Request, caller: Caller, model_id: str, inputs: TextGeneration) -> Answer:
+async def begun(request: Request, caller: Caller, model_id: str, job: Job) -> Answer:
     """Let a model answer, unless the client leaves first. Raises: SiroccoError."""
     service: Service = request.app.state.service
-    running = service.run(caller, model_id, _job(inputs), request_id=request_id_of(request))
+    running = service.run(caller, model_id, job, request_id=request_id_of(request))
     return await unless_disconnected(request.receive, running)
 
 
@@ -92,7 +91,8 @@ def whole_answer(answer: Answer, content: JsonObject, headers: dict[str, str]) -
     return JSONResponse(content, headers=told)
 
 
-def _job(inputs: TextGeneration) -> Job:
+def job_of(inputs: TextGeneration) -> Job:
+    """Say in the service's words what a body asks for."""
     return Job(
         subject=inputs.subject,
         sampling=inputs.sampling,

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from sirocco.wire.violations import whole_number
 
@@ -15,3 +15,10 @@ class Strict(BaseModel):
 
 Integer = Annotated[int, BeforeValidator(whole_number)]
 """JSON has one kind of number: 5.0 is an integer, too."""
+
+Stop = Annotated[
+    Annotated[str, Field(min_length=1), Tag("<one>")]
+    | Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=16), Tag("<many>")],
+    Discriminator(lambda value: "<many>" if isinstance(value, list) else "<one>"),
+]
+"""Strings before which an answer ends: one, or some of them."""

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, ValidationError
+from pydantic import Field, ValidationError
 
 from sirocco.errors import InvalidInput
 from sirocco.types import Grammar, Message, SamplingParams, ToolCall
@@ -16,7 +16,7 @@ from sirocco.wire.body import without_nulls
 from sirocco.wire.envelope import JsonObject
 from sirocco.wire.messages import Messages, conversation
 from sirocco.wire.response_format import ANY_OBJECT, ResponseFormat, grammar_of
-from sirocco.wire.strict import Integer, Strict
+from sirocco.wire.strict import Integer, Stop, Strict
 from sirocco.wire.tools import ToolUse, flat_calls
 from sirocco.wire.violations import refusal
 
@@ -49,16 +49,7 @@ class TextGeneration(ToolUse):
     repetition_penalty: Annotated[float, Field(ge=0.01, le=2)] = 1.0
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
-    stop: (
-        Annotated[
-            Annotated[str, Field(min_length=1), Tag("<one>")]
-            | Annotated[
-                list[Annotated[str, Field(min_length=1)]], Field(max_length=16), Tag("<many>")
-            ],
-            Discriminator(lambda value: "<many>" if isinstance(value, list) else "<one>"),
-        ]
-        | None
-    ) = None
+    stop: Stop | None = None
     response_format: ResponseFormat | None = None
     guided_json: dict[str, Any] | None = None
     lora: str | None = None

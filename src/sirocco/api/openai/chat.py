@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from sirocco.api.auth import CallerOfAccount
-from sirocco.api.openai.speaking import begun, members_of
-from sirocco.api.run import answer_headers, whole, whole_answer
+from sirocco.api.body import members_of
+from sirocco.api.run import answer_headers, begun, whole, whole_answer
 from sirocco.api.streaming import EventStream, usage_of
 from sirocco.engine.messages import Piece
 from sirocco.service.answer import Answer, Spoken

@@ -4,21 +4,15 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Discriminator, Field, Tag, ValidationError
+from pydantic import Field, ValidationError
 
 from sirocco.errors import InvalidInput
 from sirocco.types import SamplingParams
 from sirocco.wire.body import without_nulls
 from sirocco.wire.envelope import JsonObject
-from sirocco.wire.strict import Integer, Strict
+from sirocco.wire.strict import Integer, Stop, Strict
 from sirocco.wire.text_generation import RunOptions
 from sirocco.wire.violations import refusal
-
-Stop = Annotated[
-    Annotated[str, Field(min_length=1), Tag("<one>")]
-    | Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=16), Tag("<many>")],
-    Discriminator(lambda value: "<many>" if isinstance(value, list) else "<one>"),
-]
 
 
 class StreamOptions(Strict):
