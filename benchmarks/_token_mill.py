@@ -9,8 +9,8 @@ import sys
 import threading
 import time
 
-from sirocco.engine.channel import Connection
-from sirocco.engine.messages import Abort, Load, Piece, Pieces, Ready, Submit
+from sirocco.engine.process.channel import Connection
+from sirocco.engine.process.messages import Abort, Load, Piece, Pieces, Ready, Submit
 from sirocco.engine.request import EngineLimits
 from sirocco.types import FinishReason
 

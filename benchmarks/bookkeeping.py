@@ -12,10 +12,10 @@ import torch
 from _report import arguments, finish
 
 from sirocco import SamplingParams
-from sirocco.engine import sampler
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.engine import Engine
 from sirocco.engine.request import Request
+from sirocco.engine.sampling import sampler
 from sirocco.model.config import ModelConfig
 from sirocco.model.presets import random_model
 from sirocco.tokenizer.byte import ByteTokenizer

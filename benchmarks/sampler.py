@@ -15,8 +15,8 @@ import torch
 from _report import arguments, finish
 
 from sirocco import SamplingParams
-from sirocco.engine.sampler import Row, sample
-from sirocco.engine.token_counts import TokenCounts
+from sirocco.engine.sampling.sampler import Row, sample
+from sirocco.engine.sampling.token_counts import TokenCounts
 
 VOCAB_SIZE, N_TOKENS, N_PROMPT_TOKENS = 32_000, 2000, 1000
 GREEDY = SamplingParams(temperature=0)

@@ -4,9 +4,9 @@ import socket
 import threading
 from collections.abc import Callable
 
-from sirocco.engine.channel import Connection
 from sirocco.engine.engine import Engine
-from sirocco.engine.hosting import EngineHost
+from sirocco.engine.process.channel import Connection
+from sirocco.engine.process.hosting import EngineHost
 
 
 class EngineThread:

@@ -13,8 +13,8 @@ from sirocco.api.errors import add_error_handlers
 from sirocco.api.openai import chat, completions, responses
 from sirocco.api.openai import models as openai_models
 from sirocco.catalog import Catalog, CatalogEntry
-from sirocco.engine.launch import EngineProcess
-from sirocco.engine.messages import Start
+from sirocco.engine.process.launch import EngineProcess
+from sirocco.engine.process.messages import Start
 from sirocco.service.access import Access
 from sirocco.service.directory import Directory
 from sirocco.service.engine_keeper import Patience

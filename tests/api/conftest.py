@@ -16,9 +16,9 @@ from tests.inprocess import EngineThread
 from sirocco.app import create_app, engine_start
 from sirocco.catalog import CatalogEntry
 from sirocco.cli.serve import _listen
-from sirocco.engine.client import EngineClient
 from sirocco.engine.engine import Engine
 from sirocco.engine.loading import load_engine
+from sirocco.engine.process.client import EngineClient
 from sirocco.model.config import ModelConfig
 from sirocco.model.presets import random_model
 from sirocco.model.weights import save_model

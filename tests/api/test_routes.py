@@ -6,7 +6,7 @@ import re
 import httpx
 import pytest
 
-from sirocco.engine.client import EngineClient
+from sirocco.engine.process.client import EngineClient
 
 get = functools.partial(httpx.get, timeout=60)
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from tests.engine.test_client import asked, running, token_ids_of
+from tests.engine.process.test_client import asked, running, token_ids_of
 
 from sirocco.types import SamplingParams
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from sirocco.engine.grammar import GrammarCompiler
-from sirocco.engine.grammar_text import check_grammar
+from sirocco.engine.sampling.grammar import GrammarCompiler
+from sirocco.engine.sampling.grammar_text import check_grammar
 from sirocco.errors import InvalidInput
 from sirocco.tokenizer.byte import ByteTokenizer
 from sirocco.tokenizer.chat import encode_messages

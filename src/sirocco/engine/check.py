@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from sirocco.engine.messages import ErrorText, error_of, error_text
+from sirocco.engine.process.messages import ErrorText, error_of, error_text
 from sirocco.errors import SetupError
 
 

@@ -7,18 +7,18 @@ from collections.abc import Sequence as Run
 from dataclasses import dataclass
 from functools import cached_property
 
-from sirocco.engine.choosing import choose
 from sirocco.engine.config import EngineConfig
-from sirocco.engine.grammar import GrammarCompiler, GrammarState
 from sirocco.engine.output import OutputText
-from sirocco.engine.pace import Pace
-from sirocco.engine.penalties import wants_penalties
 from sirocco.engine.request import EngineLimits, Request
 from sirocco.engine.runner import ModelRunner
-from sirocco.engine.sampler import Choice
-from sirocco.engine.scheduler import Scheduler
+from sirocco.engine.sampling.choosing import choose
+from sirocco.engine.sampling.grammar import GrammarCompiler, GrammarState
+from sirocco.engine.sampling.penalties import wants_penalties
+from sirocco.engine.sampling.sampler import Choice
+from sirocco.engine.sampling.token_counts import TokenCounts
+from sirocco.engine.scheduling.pace import Pace
+from sirocco.engine.scheduling.scheduler import Scheduler
 from sirocco.engine.sequence import Sequence, SequenceState
-from sirocco.engine.token_counts import TokenCounts
 from sirocco.errors import OutOfCapacity, SiroccoError, TimedOut
 from sirocco.kvcache.block_manager import BlockManager
 from sirocco.kvcache.prefix import root_name

@@ -8,7 +8,7 @@ from torch import Tensor
 from sirocco.attention.base import Span
 from sirocco.attention.choice import choose_kv_format, make_backend
 from sirocco.engine.config import EngineConfig
-from sirocco.engine.scheduler import Chunk, StepPlan
+from sirocco.engine.scheduling.scheduler import Chunk, StepPlan
 from sirocco.model.transformer import Transformer
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from sirocco.engine.drafts import PromptLookup
-from sirocco.engine.grammar import GrammarState
-from sirocco.engine.token_counts import TokenCounts
+from sirocco.engine.sampling.grammar import GrammarState
+from sirocco.engine.sampling.token_counts import TokenCounts
 from sirocco.kvcache.block_manager import BlockTable
 from sirocco.kvcache.prefix import next_name
 from sirocco.types import FinishReason, SamplingParams

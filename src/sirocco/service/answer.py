@@ -7,8 +7,8 @@ from datetime import timedelta
 import structlog
 
 from sirocco.catalog.price import FREE, Price
-from sirocco.engine.generation import Generation
-from sirocco.engine.messages import Piece
+from sirocco.engine.process.generation import Generation
+from sirocco.engine.process.messages import Piece
 from sirocco.errors import LimitError
 from sirocco.service.access import Caller
 from sirocco.service.usage_writer import UsageWriter

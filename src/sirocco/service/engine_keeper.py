@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from sirocco.engine.client import EngineClient
-from sirocco.engine.launch import Launched
+from sirocco.engine.process.client import EngineClient
+from sirocco.engine.process.launch import Launched
 from sirocco.errors import SiroccoError, Unavailable
 from sirocco.service.engine_watch import EngineWatch
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sirocco.catalog import CatalogEntry
-from sirocco.engine.client import EngineClient
-from sirocco.engine.launch import Launched
+from sirocco.engine.process.client import EngineClient
+from sirocco.engine.process.launch import Launched
 from sirocco.errors import SiroccoError, Unavailable
 from sirocco.service.engine_keeper import EngineKeeper, Patience
 from sirocco.tokenizer import Tokenizer, load_tokenizer

@@ -88,7 +88,7 @@ class GrammarGuard:
     async def _running_child(self) -> asyncio.subprocess.Process:
         if self._child is None or self._child.returncode is not None:
             self._child = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "sirocco.engine.grammar_text",
+                sys.executable, "-m", "sirocco.engine.sampling.grammar_text",
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
             )  # fmt: skip

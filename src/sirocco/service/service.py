@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sirocco.catalog import EMBEDDED_MODEL_ID, Catalog, CatalogEntry
-from sirocco.engine.generation import Generation
+from sirocco.engine.process.generation import Generation
 from sirocco.engine.request import Request
 from sirocco.errors import (
     Aborted,

@@ -9,7 +9,7 @@ from sirocco.api.auth import CallerOfAccount
 from sirocco.api.body import members_of
 from sirocco.api.run import answer_headers, begun, whole, whole_answer
 from sirocco.api.streaming import EventStream, usage_of
-from sirocco.engine.messages import Piece
+from sirocco.engine.process.messages import Piece
 from sirocco.service.answer import Answer, Spoken
 from sirocco.service.service import Job
 from sirocco.service.tool_reader import ToolReader

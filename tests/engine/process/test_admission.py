@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sirocco.engine.admission import Admission, Departures
+from sirocco.engine.process.admission import Admission, Departures
 from sirocco.errors import OutOfCapacity
 
 N_PLACES = 5

@@ -1,6 +1,6 @@
 """How many tokens a step may have."""
 
-from sirocco.engine.pace import Pace
+from sirocco.engine.scheduling.pace import Pace
 
 
 def learnt(pace, tokens_per_s, n_steps=30):

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sirocco.engine.token_counts import TokenCounts
+from sirocco.engine.sampling.token_counts import TokenCounts
 from sirocco.types import SamplingParams
 
 _HIGHEST = torch.finfo(torch.float32).max

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sirocco.engine.scheduler import Scheduler
+from sirocco.engine.scheduling.scheduler import Scheduler
 from sirocco.engine.sequence import Sequence, SequenceState
 from sirocco.kvcache.block_manager import BlockManager, blocks_for
 from sirocco.types import FinishReason, SamplingParams

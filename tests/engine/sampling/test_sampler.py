@@ -8,8 +8,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sirocco.engine.sampler import Row, sample, uniform
-from sirocco.engine.token_counts import TokenCounts
+from sirocco.engine.sampling.sampler import Row, sample, uniform
+from sirocco.engine.sampling.token_counts import TokenCounts
 from sirocco.types import SamplingParams
 
 LOGITS = torch.tensor([1.0, 3.0, 2.0, -1.0, 2.5])

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sirocco.engine.channel import ChannelError, Connection
-from sirocco.engine.messages import (
+from sirocco.engine.process.channel import ChannelError, Connection
+from sirocco.engine.process.messages import (
     Abort,
     Failed,
     Heartbeat,

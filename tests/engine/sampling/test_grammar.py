@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sirocco.engine.engine import Engine
-from sirocco.engine.grammar import GrammarCompiler
-from sirocco.engine.grammar_text import check_grammar
 from sirocco.engine.request import Request
+from sirocco.engine.sampling.grammar import GrammarCompiler
+from sirocco.engine.sampling.grammar_text import check_grammar
 from sirocco.errors import InvalidInput, ModelFault
 from sirocco.tokenizer.byte import ByteTokenizer
 from sirocco.types import FinishReason, Grammar, SamplingParams

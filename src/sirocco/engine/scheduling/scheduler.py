@@ -13,15 +13,15 @@ from collections.abc import Sequence as Run
 from dataclasses import dataclass
 from itertools import count
 
-from sirocco.engine.fairness import (
+from sirocco.engine.scheduling.fairness import (
     OUTPUT_COST,
     PROMPT_COST,
     ServiceCounters,
     split_fairly,
     split_shortest_first,
 )
+from sirocco.engine.scheduling.waiting import WaitingQueue
 from sirocco.engine.sequence import Sequence, SequenceState
-from sirocco.engine.waiting import WaitingQueue
 from sirocco.kvcache.block_manager import (
     BlockManager,
     BlockTable,

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from sirocco.engine.scheduler import Scheduler
+from sirocco.engine.scheduling.scheduler import Scheduler
 from sirocco.engine.sequence import Sequence, SequenceState
 from sirocco.kvcache.block_manager import BlockManager
 from sirocco.kvcache.prefix import root_name

@@ -6,8 +6,8 @@ from itertools import islice
 
 from torch import Tensor
 
-from sirocco.engine.sampler import Choice, Row, sample
-from sirocco.engine.scheduler import Chunk
+from sirocco.engine.sampling.sampler import Choice, Row, sample
+from sirocco.engine.scheduling.scheduler import Chunk
 from sirocco.errors import ModelFault
 
 

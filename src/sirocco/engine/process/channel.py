@@ -13,7 +13,7 @@ from typing import cast
 
 import msgspec
 
-from sirocco.engine.messages import (
+from sirocco.engine.process.messages import (
     FromEngine,
     ToEngine,
     decode_from_engine,

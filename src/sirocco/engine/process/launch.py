@@ -7,8 +7,8 @@ import subprocess
 import sys
 from typing import Protocol
 
-from sirocco.engine.channel import Connection
-from sirocco.engine.messages import Start
+from sirocco.engine.process.channel import Connection
+from sirocco.engine.process.messages import Start
 from sirocco.errors import SetupError
 
 _STDERR = 2

@@ -11,7 +11,7 @@ import torch
 from llguidance import LLMatcher, LLTokenizer
 from torch import Tensor
 
-from sirocco.engine.grammar_text import LIMITS, compiled, first_line, refused
+from sirocco.engine.sampling.grammar_text import LIMITS, compiled, first_line, refused
 from sirocco.errors import ModelFault
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.types import Grammar

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sirocco.engine.channel import Connection
-from sirocco.engine.hosting import EngineHost
-from sirocco.engine.messages import Start
+from sirocco.engine.process.channel import Connection
+from sirocco.engine.process.hosting import EngineHost
+from sirocco.engine.process.messages import Start
 from sirocco.logs import configure_logs
 
 if TYPE_CHECKING:

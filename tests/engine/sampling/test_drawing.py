@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sirocco.engine.drawing import draw
+from sirocco.engine.sampling.drawing import draw
 from sirocco.types import SamplingParams
 
 N = 500

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sirocco.engine.ranking import in_order, likeliest, top
+from sirocco.engine.sampling.ranking import in_order, likeliest, top
 
 
 @settings(max_examples=80, deadline=None)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sirocco.engine.fairness import ServiceCounters, split_fairly, split_shortest_first
-from sirocco.engine.scheduler import Scheduler
+from sirocco.engine.scheduling.fairness import ServiceCounters, split_fairly, split_shortest_first
+from sirocco.engine.scheduling.scheduler import Scheduler
 from sirocco.engine.sequence import Sequence
 from sirocco.kvcache.block_manager import BlockManager
 from sirocco.types import FinishReason, SamplingParams

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sirocco.engine.token_counts import TokenCounts
+from sirocco.engine.sampling.token_counts import TokenCounts
 
 tokens = st.lists(st.integers(0, 12), max_size=20)
 

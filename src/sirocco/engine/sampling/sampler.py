@@ -6,7 +6,7 @@ an answer does not change with its batch mates, a preemption or the cutting of i
 On a CPU a choice has the same bits in any batch. Only two kinds of operation are used on many
 rows at once: those that do not round, or round each number for itself (comparisons, sums and
 quotients of two numbers), and those that torch computes row by row in an order of the row's
-own (softmax, cumsum, sums of short runs). `tests/engine/test_sampler.py` holds it to that.
+own (softmax, cumsum, sums of short runs). `tests/engine/sampling/test_sampler.py` holds it to that.
 """
 
 import math
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sirocco.engine.drawing import draw
-from sirocco.engine.penalties import add_bias, penalise, wants_penalties
-from sirocco.engine.ranking import likeliest, top
-from sirocco.engine.token_counts import TokenCounts
+from sirocco.engine.sampling.drawing import draw
+from sirocco.engine.sampling.penalties import add_bias, penalise, wants_penalties
+from sirocco.engine.sampling.ranking import likeliest, top
+from sirocco.engine.sampling.token_counts import TokenCounts
 from sirocco.errors import ModelFault
 from sirocco.types import SamplingParams, TokenLogprob
 

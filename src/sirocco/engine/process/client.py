@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from sirocco.engine.admission import Admission, Departures
-from sirocco.engine.channel import ChannelError, EngineProtocol, frame
-from sirocco.engine.generation import Generation
-from sirocco.engine.messages import (
+from sirocco.engine.process.admission import Admission, Departures
+from sirocco.engine.process.channel import ChannelError, EngineProtocol, frame
+from sirocco.engine.process.generation import Generation
+from sirocco.engine.process.messages import (
     Abort,
     ErrorText,
     Failed,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sirocco.engine.ranking import in_order, runs_of, top
+from sirocco.engine.sampling.ranking import in_order, runs_of, top
 from sirocco.types import SamplingParams
 
 _FIRST_TRIED = 64

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.inprocess import EngineThread
 
-from sirocco.engine.client import EngineClient
+from sirocco.engine.process.client import EngineClient
 from sirocco.engine.request import Request
 from sirocco.errors import (
     Aborted,

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import NoReturn
 
-from sirocco.engine.messages import Piece, error_of
+from sirocco.engine.process.messages import Piece, error_of
 from sirocco.errors import SiroccoError
 from sirocco.types import FinishReason
 

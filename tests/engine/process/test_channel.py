@@ -10,10 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.inprocess import EngineThread
 
-from sirocco.engine.channel import FRAME_LIMIT_BYTES, ChannelError, Connection, FrameSplitter, frame
-from sirocco.engine.client import EngineClient
 from sirocco.engine.config import EngineConfig
-from sirocco.engine.messages import (
+from sirocco.engine.process.channel import (
+    FRAME_LIMIT_BYTES,
+    ChannelError,
+    Connection,
+    FrameSplitter,
+    frame,
+)
+from sirocco.engine.process.client import EngineClient
+from sirocco.engine.process.messages import (
     Abort,
     ErrorText,
     Failed,
