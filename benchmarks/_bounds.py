@@ -8,8 +8,7 @@ import torch
 
 from sirocco.kvcache.format import FLOAT16
 from sirocco.model.config import ModelConfig
-
-BITS_PER_WEIGHT = {"q4": 4.5, "q8": 8.5}  # integers of 32 weights and their float16 scale
+from sirocco.plan.needs import Needs
 
 
 @dataclass(slots=True)
@@ -45,51 +44,25 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """How much a network of this shape and format has to read and to multiply."""
+    """The bounds of a network of this shape and format, keys and values in float16."""
 
     shape: ModelConfig
     weights: str
 
     @property
-    def matrix_bytes(self) -> float:
-        """Read once per decode step: everything but the embedding, of which a row is read."""
-        return self._n_in_matrices * BITS_PER_WEIGHT[self.weights] / 8 + 4 * self._n_in_norms
-
-    @property
-    def model_bytes(self) -> float:
-        """All weights."""
-        embedding = 0 if self.shape.tie_embeddings else self._n_in_head
-        return self.matrix_bytes + embedding * BITS_PER_WEIGHT[self.weights] / 8
-
-    def kv_bytes(self, n_tokens: int) -> int:
-        """Keys and values of `n_tokens` in float16."""
-        return n_tokens * FLOAT16.bytes_per_token(self.shape)
+    def needs(self) -> Needs:
+        """What it has to read and to multiply."""
+        return Needs(self.shape, self.weights, FLOAT16)
 
     def decode_bound(self, machine: Machine, n_sequences: int, context: int) -> float:
         """Tokens per second if reading were all."""
-        step_bytes = self.matrix_bytes + self.kv_bytes(n_sequences * context)
+        step_bytes = self.needs.step_bytes + n_sequences * self.needs.kv_bytes(context)
         return n_sequences * machine.read_bytes_per_s / step_bytes
 
     def prefill_bound(self, machine: Machine, n_tokens: int) -> float:
-        """Tokens per second if multiplying were all; the head serves the last token alone."""
-        shape = self.shape
-        n_attention = shape.n_layers * shape.n_heads * shape.head_dim * n_tokens**2  # 4 · ½
-        n_linear = (self._n_in_matrices - self._n_in_head) * n_tokens + self._n_in_head
-        n_operations = 2 * n_linear + 2 * n_attention
-        return n_tokens * max(machine.operations_per_s.values()) / n_operations
-
-    @property
-    def _n_in_head(self) -> int:
-        return self.shape.vocab_size * self.shape.dim
-
-    @property
-    def _n_in_norms(self) -> int:
-        return (2 * self.shape.n_layers + 1) * self.shape.dim
-
-    @property
-    def _n_in_matrices(self) -> int:
-        embedding = 0 if self.shape.tie_embeddings else self._n_in_head
-        return self.shape.n_parameters - self._n_in_norms - embedding
+        """Tokens per second if multiplying were all."""
+        fastest = max(machine.operations_per_s.values())
+        return n_tokens * fastest / self.needs.prefill_operations(n_tokens)
 
 
 def multiplying_rate(dtype: torch.dtype, size: int) -> float:

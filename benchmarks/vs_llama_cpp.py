@@ -223,9 +223,10 @@ class Pair:
         for child in (peer, ours):
             if child:
                 child.end()
+        needs = self.work.needs
         about = {
             "row": "circumstances", **self.facts, **self.machine.summary(),
-            "matrix_bytes": self.work.matrix_bytes, "model_bytes": self.work.model_bytes,
+            "matrix_bytes": needs.step_bytes, "model_bytes": needs.weights_bytes,
         }  # fmt: skip
         which = {"preset": self.preset_name, "weights": self.work.weights}
         return [{**which, **row} for row in (about, *self.rows)]
@@ -275,7 +276,7 @@ class Pair:
         n_tokens = max(FULL, max(n for n, _ in DECODE_ROWS) * n_each)
         loaded = child.ask(
             "load", checkpoint=str(checkpoint), n_threads=options.threads, max_seq_len=FULL,
-            kv_cache_bytes=self.work.kv_bytes(n_tokens), n_guesses=options.guesses,
+            kv_cache_bytes=n_tokens * self.work.needs.kv_bytes_per_token, n_guesses=options.guesses,
         )  # fmt: skip
         served = loaded.pop("shape")
         for name in ("dim", "n_layers", "n_heads", "n_kv_heads", "hidden_dim", "vocab_size"):
@@ -288,7 +289,7 @@ class Pair:
         """Write the peer's file unless it is there."""
         target: Path = self.options.cache / f"{self.preset_name}-{self.work.weights}.gguf"
         if not target.exists():
-            progress(f"writing {target}, {self.work.model_bytes / 1e9:.1f} GB")
+            progress(f"writing {target}, {self.work.needs.weights_bytes / 1e9:.1f} GB")
             assert self.peer_python is not None
             shape = json.dumps(asdict(self.work.shape))
             command: list[str | Path] = [
@@ -308,7 +309,8 @@ class Pair:
             return Path(options.checkpoint)
         target: Path = options.cache / f"{self.preset_name}-{self.work.weights}.sirocco"
         if not target.exists():
-            progress(f"writing {target}, {self.work.model_bytes / 1e9:.1f} GB; a 7B takes minutes")
+            n_bytes = self.work.needs.weights_bytes
+            progress(f"writing {target}, {n_bytes / 1e9:.1f} GB; a 7B takes minutes")
             log = options.cache / "logs" / "sirocco.log"
             child = Child([sys.executable, HERE / "_ours.py"], log, n_threads=options.threads)
             child.ask(
@@ -376,7 +378,7 @@ class Pair:
         self.rows.append(row)
 
     def _note_memory(self, when: str, memory: dict[str, Memory]) -> None:
-        needed = self.work.model_bytes + self.work.kv_bytes(N_PREFILL + 8)
+        needed = self.work.needs.weights_bytes + self.work.needs.kv_bytes(N_PREFILL + 8)
         row: dict[str, object] = {"row": f"peak memory, {when}, GB"}
         row["needed_bytes"] = round(needed)
         for name, peaks in memory.items():

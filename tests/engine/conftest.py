@@ -9,6 +9,7 @@ import torch
 
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.engine import Engine
+from sirocco.kvcache.format import FLOAT32
 from sirocco.model.config import ModelConfig
 from sirocco.model.presets import random_model
 from sirocco.tokenizer.byte import ByteTokenizer
@@ -33,7 +34,7 @@ def make_engine() -> Callable[..., Engine]:
     ) -> Engine:
         # Weights of std 0.2: answers differ from token to token, and do not fall into a loop.
         model = model or lively(random_model(TINY, seed=3))
-        block_bytes = block_size * model.config.kv_bytes_per_token(4)
+        block_bytes = block_size * FLOAT32.bytes_per_token(model.config)
         config = EngineConfig(
             block_size=block_size, kv_cache_bytes=n_blocks * block_bytes, **limits
         )

@@ -10,6 +10,7 @@ from sirocco.engine.config import EngineConfig
 from sirocco.engine.drafts import PromptLookup
 from sirocco.engine.engine import Engine
 from sirocco.engine.request import Request
+from sirocco.kvcache.format import FLOAT16
 from sirocco.model.linear import FORMATS
 from sirocco.model.presets import preset, random_model
 from sirocco.tokenizer.byte import ByteTokenizer
@@ -142,7 +143,7 @@ def test_no_token_too_many_is_made(n_tokens):
 def test_company_and_scarce_blocks_change_nothing():
     requests = {str(n): request(n, n_tokens=30 + n) for n in range(4)}
     alone = {name: answers(0, {name: r})[0][name] for name, r in requests.items()}
-    block_bytes = 8 * SHAPE.kv_bytes_per_token(2)
+    block_bytes = 8 * FLOAT16.bytes_per_token(SHAPE)
 
     scarce = answers(4, requests, kv_cache_bytes=14 * block_bytes, max_step_tokens=16,
                      max_running=4)[0]  # fmt: skip

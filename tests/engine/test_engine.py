@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sirocco.engine.request import Request
 from sirocco.engine.scoring import score
 from sirocco.errors import InvalidInput, PromptTooLong
+from sirocco.kvcache.format import FLOAT32
 from sirocco.types import FinishReason, SamplingParams
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=20, ignore_eos=True)
@@ -271,7 +272,7 @@ def make_engine_once():
         vocab_size=259, dim=16, n_layers=1, n_heads=2, n_kv_heads=1, head_dim=8, hidden_dim=16,
         window=16, max_seq_len=128,
     )  # fmt: skip
-    block_bytes = 4 * shape.kv_bytes_per_token(4)
+    block_bytes = 4 * FLOAT32.bytes_per_token(shape)
     config = EngineConfig(block_size=4, kv_cache_bytes=12 * block_bytes, max_step_tokens=16,
                           max_running=8)  # fmt: skip
     return Engine(random_model(shape), ByteTokenizer(), config)

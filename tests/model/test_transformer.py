@@ -8,6 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from sirocco.attention.dense import dense_attention
+from sirocco.kvcache.format import FLOAT16
 from sirocco.model.linear import FORMATS, PLAIN
 from sirocco.model.presets import PRESETS, preset, random_model
 from sirocco.model.weights import load_model
@@ -133,7 +134,7 @@ def test_presets_have_the_published_sizes(name, n_billion, kv_bytes):
     config = preset(name)
 
     assert round(config.n_parameters / 1e9, 3) == n_billion
-    assert config.kv_bytes_per_token(2) == kv_bytes
+    assert FLOAT16.bytes_per_token(config) == kv_bytes
 
 
 def test_parameter_count_is_that_of_the_built_network():

@@ -75,10 +75,6 @@ class ModelConfig:
         """Query heads that share one KV head."""
         return self.n_heads // self.n_kv_heads
 
-    def kv_bytes_per_token(self, bytes_per_value: int) -> int:
-        """Bytes of keys and values that one token keeps in all layers."""
-        return 2 * self.n_layers * self.n_kv_heads * self.head_dim * bytes_per_value
-
     @property
     def n_parameters(self) -> int:
         """Weights of the whole network; a tied head is counted once."""
