@@ -7,6 +7,7 @@ import typer
 from sirocco.cli.accounts import accounts
 from sirocco.cli.doctor import doctor
 from sirocco.cli.models import models
+from sirocco.cli.plan import plan
 from sirocco.cli.pull import pull
 from sirocco.cli.quantize import quantize
 from sirocco.cli.serve import serve
@@ -30,6 +31,7 @@ app.add_typer(accounts)
 app.add_typer(tokens)
 app.add_typer(worker)
 app.command()(usage)
+app.command()(plan)
 app.command()(train)
 app.command()(quantize)
 app.command()(doctor)

@@ -57,17 +57,13 @@ class Needs:
         """Multiplications and additions for this many pairs of a token and a position it sees."""
         return 4.0 * self.shape.n_layers * self.shape.n_heads * self.shape.head_dim * n_pairs
 
-    def decode_operations(self, n_sequences: int, context: int) -> float:
-        """Of one step that gives each sequence a token at the end of `context`."""
-        attention = self.attention_operations(n_sequences * self.seen(context))
-        return 2.0 * self.n_in_matrices * n_sequences + attention
-
     def prefill_operations(self, n_tokens: int) -> float:
         """Of a prompt; the head serves its last token alone."""
         n_linear = (self.n_in_matrices - self._n_in_head) * n_tokens + self._n_in_head
-        return 2.0 * n_linear + self.attention_operations(self._pairs(n_tokens))
+        return 2.0 * n_linear + self.attention_operations(self.pairs(n_tokens))
 
-    def _pairs(self, n_tokens: int) -> float:
+    def pairs(self, n_tokens: int) -> float:
+        """Count the pairs of a prompt's token and a position that it sees."""
         window = self.seen(n_tokens)
         return window * (window + 1) / 2 + (n_tokens - window) * window
 
