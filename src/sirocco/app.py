@@ -8,7 +8,16 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from sirocco import __version__
-from sirocco.api import binding, finetunes, health, identity, models, run, usage_report
+from sirocco.api import (
+    binding,
+    finetunes,
+    health,
+    identity,
+    models,
+    playground,
+    run,
+    usage_report,
+)
 from sirocco.api.errors import add_error_handlers
 from sirocco.api.openai import chat, completions, responses
 from sirocco.api.openai import models as openai_models
@@ -91,6 +100,7 @@ def create_app(
     app.include_router(identity.router, prefix=API_PREFIX, tags=["Accounts"])
     app.include_router(usage_report.router, prefix=API_PREFIX, tags=["Accounts"])
     app.include_router(health.router, tags=["Health"])
+    app.include_router(playground.router)
     add_error_handlers(app)
     return app
 

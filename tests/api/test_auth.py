@@ -14,7 +14,10 @@ from tests.api.conftest import MODEL
 from sirocco.store.tables import metadata
 
 OTHER = "0123456789abcdef" * 2
-PUBLIC = {"/", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/health/live", "/health/ready"}
+PUBLIC = {
+    "/", "/playground/{name}", "/docs", "/docs/oauth2-redirect", "/openapi.json",
+    "/health/live", "/health/ready",
+}  # fmt: skip
 """Paths that answer anybody, beside the files of the pages."""
 
 SCOPES = ("ai:read", "ai:run")

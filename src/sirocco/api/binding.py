@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
-from fastapi.responses import RedirectResponse
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
@@ -19,6 +18,7 @@ from sirocco.api.auth import CallerOfAccount, bearer
 from sirocco.api.body import members_of
 from sirocco.api.errors import RoutingError, error_answer, request_id_of
 from sirocco.api.models import models_page
+from sirocco.api.playground import front_page
 from sirocco.api.run import answer_headers, begun, job_of, result_of, whole_answer
 from sirocco.api.streaming import EventStream, run_events
 from sirocco.errors import InvalidInput, SiroccoError
@@ -76,7 +76,7 @@ async def from_wrangler(request: Request, caller: CallerOfAccount) -> Response:
 
 @router.api_route("/", methods=_METHODS)
 async def from_miniflare(request: Request) -> Response:
-    """Answer miniflare; a person is led to the API's pages.
+    """Answer miniflare; a person gets the playground.
 
     It adds no header of its own, and drops a name and password from the address it is given. So
     the API token may stand in that address, as `?api_token=…`, which nothing here writes down.
@@ -101,7 +101,7 @@ def _front_page(request: Request) -> Response:
         raise RoutingError(405, 7001, f"{request.method} not supported for requested URI.")
     if "MF-Binding" in request.query_params:  # a connection of another kind; fetch does it all
         raise RoutingError(404, 7000, "No route for that URI")
-    return RedirectResponse("/docs")
+    return front_page()
 
 
 def _forwarded(request: Request, meant: str, headers: Mapping[str, str]) -> Forwarded:

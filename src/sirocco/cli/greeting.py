@@ -41,6 +41,7 @@ def greeting(url: str, owner: Owner, settings: Settings) -> str:
         f"  account id  {owner.account_id}",
         f"  API token   {_about_token(owner)}",
         f"  API pages   {url}/docs",
+        f"  playground  {_playground(url, owner)}",
         "",
         *_about_models(catalog, settings),
         "",
@@ -55,6 +56,16 @@ def _about_token(owner: Owner) -> str:
     if owner.secret is not None:
         return f"{owner.secret}  (shown only this once)"
     return "one that you have, or a new one: sirocco tokens create"
+
+
+def _playground(url: str, owner: Owner) -> str:
+    """Give the page's address; with it an API token just made, which the page takes out at once.
+
+    What follows `#` stays in the browser: it is never sent.
+    """
+    if owner.secret is None:
+        return f"{url}/"
+    return f"{url}/#account_id={owner.account_id}&api_token={owner.secret}"
 
 
 def _about_models(catalog: Catalog, settings: Settings) -> list[str]:
