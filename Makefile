@@ -20,7 +20,7 @@ HAS_NPM := $(shell command -v npm 2>/dev/null)
 # The comparison with llama.cpp builds its peer first, which takes a quarter of an hour.
 PEER_BENCHMARK := benchmarks/vs_llama_cpp.py
 
-.PHONY: help setup clients serve test worker-node check fmt bench bench-peer clean
+.PHONY: help setup clients serve test worker-node playground check fmt bench bench-peer clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -44,6 +44,10 @@ worker-node:
 	  $(WORKER_NODE)/node_modules/.of || { echo "Installing the Workers runtime for tests ..." \
 	  && (cd $(WORKER_NODE) && npm ci --loglevel=error && cp package-lock.json node_modules/.of); } \
 	  || echo "npm could not install it; tests of Worker scripts are left out"
+
+# What it makes is committed: users need no npm.
+playground: playground/node_modules/.made ## build the web page into the package, after a change of playground/src
+	@cd playground && npm run --silent check && npm run --silent build
 
 check: $(VENV)/.dev ## lint, format, types, import contracts; changes nothing
 	@$(BIN)/ruff check
@@ -79,6 +83,10 @@ $(NODE_CLIENTS)/node_modules/.made: $(NODE_CLIENTS)/package-lock.json $(NODE_CLI
 	@echo "Installing clients for Node.js ..."
 	@cd $(NODE_CLIENTS) && npm ci --loglevel=error >/dev/null && touch node_modules/.made \
 	  || echo "sirocco: clients for Node.js could not be installed" >&2
+
+playground/node_modules/.made: playground/package-lock.json playground/.npmrc
+	@echo "Installing what builds the playground ..."
+	@cd playground && npm ci --loglevel=error >/dev/null && touch node_modules/.made
 
 $(VENV)/.package: $(VENV)/.torch $(BUILD_INPUTS)
 	@echo "Building and installing sirocco ..."
