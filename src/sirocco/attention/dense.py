@@ -53,10 +53,20 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tens
     Returns: [S, D] in q's dtype.
     Source: Vaswani 2017 §3.2.1, softmax(Q Kᵀ / √D) V.
     """
-    scores = q.float() @ k.float().T / math.sqrt(q.shape[-1])  # [S, S]
-    scores = scores.masked_fill(~visible, -torch.inf)
-    weights = torch.softmax(scores, dim=-1)
-    return (weights @ v.float()).to(q.dtype)
+    return (attention_weights(q, k, visible) @ v.float()).to(q.dtype)
+
+
+def attention_weights(q: Tensor, k: Tensor, visible: Tensor) -> Tensor:
+    """How much each query takes of each key's value: every row adds up to 1.
+
+    Args:
+        q: [R, D].  k: [S, D].
+        visible: [R, S] bool; each row has at least one key that its query may see.
+
+    Returns: [R, S] float32; exactly 0 where a key may not be seen.
+    """
+    scores = q.float() @ k.float().T / math.sqrt(q.shape[-1])  # [R, S]
+    return torch.softmax(scores.masked_fill(~visible, -torch.inf), dim=-1)
 
 
 def causal_mask(seq_len: int, window: int | None, *, device: torch.device | None = None) -> Tensor:

@@ -7,7 +7,10 @@ from collections.abc import Sequence as Run
 from dataclasses import dataclass
 from functools import cached_property
 
+from sirocco.engine.block_view import BlockView
 from sirocco.engine.config import EngineConfig
+from sirocco.engine.inspection.desk import InspectionDesk
+from sirocco.engine.inspection.shape import EngineShape
 from sirocco.engine.output import OutputText
 from sirocco.engine.request import EngineLimits, Request
 from sirocco.engine.runner import ModelRunner
@@ -18,6 +21,7 @@ from sirocco.engine.sampling.sampler import Choice
 from sirocco.engine.sampling.token_counts import TokenCounts
 from sirocco.engine.scheduling.pace import Pace
 from sirocco.engine.scheduling.scheduler import Scheduler
+from sirocco.engine.scheduling.viewing import view_blocks
 from sirocco.engine.sequence import Sequence, SequenceState
 from sirocco.errors import OutOfCapacity, SiroccoError, TimedOut
 from sirocco.kvcache.block_manager import BlockManager
@@ -80,6 +84,9 @@ class _Live:
 class Engine:
     """Answers of one model, advanced together; not thread-safe.
 
+    Attributes:
+        inspections: looks inside of the network, which whoever steps runs between steps.
+
     Args:
         model: its device and dtype are the engine's.
         tokenizer: of the same vocabulary.
@@ -113,6 +120,7 @@ class Engine:
             limit_tokens=self.limit_tokens,
             max_n=config.max_running,
         )
+        self.inspections = InspectionDesk(model, clock=clock)
         self._clock = clock
         self._pace = Pace(config.step_target_s, config.max_step_tokens)
         self._live: dict[str, _Live] = {}
@@ -121,6 +129,21 @@ class Engine:
     def has_work(self) -> bool:
         """Some answer is not finished."""
         return self.scheduler.has_work
+
+    @property
+    def shape(self) -> EngineShape:
+        """Dimensions of the network, and of the cache beside it."""
+        network = self.model.config
+        return EngineShape(
+            network.n_layers, network.n_heads, network.n_kv_heads, network.head_dim,
+            window=network.window,
+            vocab_size=network.vocab_size,
+            max_seq_len=self.limit_tokens,
+            block_size=self.config.block_size,
+            n_blocks=self.runner.n_blocks,
+            weights=self.model.weight_format,
+            kv_format=self.runner.kv_format,
+        )  # fmt: skip
 
     @property
     def live_ids(self) -> list[str]:
@@ -187,6 +210,10 @@ class Engine:
             request_id, "", is_last=True, n_cached_tokens=_n_cached(live.answers[0].seq),
             finish_reason=FinishReason.ABORT, error=error,
         )  # fmt: skip
+
+    def view_blocks(self, request_id: str) -> BlockView:
+        """See which blocks a request's answers hold now; of one that is over, none."""
+        return view_blocks(self.scheduler, request_id)
 
     def _sequences(self, request: Request) -> list[Sequence]:
         prompt_token_ids, sampling = request.prompt_token_ids, request.sampling

@@ -17,25 +17,26 @@ class ModelRunner:
 
     Attributes:
         backend: attention over the keys and values of all sequences.
+        kv_format: how these are kept.
         n_blocks: how many blocks they are in.
     """
 
     def __init__(self, model: Transformer, config: EngineConfig) -> None:
         shape, device = model.config, model.device
         self._model, self._device = model, device
-        kv_format = choose_kv_format(
+        self.kv_format = choose_kv_format(
             config.kv_format,
             dtype=model.dtype,
             rounds_weights=model.rounds_weights,
             device=device,
         )
-        self.n_blocks = config.n_blocks(shape, kv_format=kv_format, device=device)
+        self.n_blocks = config.n_blocks(shape, kv_format=self.kv_format, device=device)
         self.backend = make_backend(
             shape,
             n_blocks=self.n_blocks,
             block_size=config.block_size,
             window=shape.window,
-            kv_format=kv_format,
+            kv_format=self.kv_format,
             device=device,
         )
 

@@ -77,6 +77,10 @@ class BlockManager:
         """Blocks that no table holds, but whose contents can be found by name."""
         return self._named.n_idle
 
+    def n_holders(self, block_id: int) -> int:
+        """Tables that hold a block; 0 for a free or an idle one."""
+        return self._ref_counts[block_id]
+
     @property
     def tables(self) -> frozenset[BlockTable]:
         """The tables that are open."""

@@ -41,6 +41,12 @@ class Transformer(nn.Module):
         return rounded_matrix(self, "embedding.weight") is not None
 
     @property
+    def weight_format(self) -> str:
+        """Name of the format of its matrices: float32, bfloat16, q8 or q4."""
+        matrix = rounded_matrix(self, "embedding.weight")
+        return f"q{matrix.bits}" if matrix else str(self.dtype).removeprefix("torch.")
+
+    @property
     def is_batch_invariant(self) -> bool:
         """A token's logits have the same bits whatever the step's other tokens are.
 

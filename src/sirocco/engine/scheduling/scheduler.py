@@ -255,7 +255,7 @@ class Scheduler:
         self.waiting.remove(seq)
         insort(self.running, seq, key=_arrival)
         seq.state, seq.table = SequenceState.RUNNING, self.blocks.open(prefix)
-        seq.n_named = prefix.n_blocks
+        seq.n_found_blocks = seq.n_named = prefix.n_blocks
         seq.n_computed = prefix.n_blocks * self.blocks.block_size
         if seq.n_cached_tokens is None:  # it starts for the first time
             seq.n_cached_tokens = seq.n_computed
