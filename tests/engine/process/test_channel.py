@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.inprocess import EngineThread
 
+from sirocco.engine.block_view import BlockView, PoolView, SequenceView
 from sirocco.engine.config import EngineConfig
+from sirocco.engine.inspection.request import InspectionRequest
+from sirocco.engine.inspection.shape import EngineShape
 from sirocco.engine.process.channel import (
     FRAME_LIMIT_BYTES,
     ChannelError,
@@ -21,10 +24,14 @@ from sirocco.engine.process.channel import (
 from sirocco.engine.process.client import EngineClient
 from sirocco.engine.process.messages import (
     Abort,
+    BlocksSeen,
     ErrorText,
     Failed,
     Heartbeat,
+    Inspect,
+    Inspected,
     Load,
+    LookAtBlocks,
     Piece,
     Pieces,
     Ready,
@@ -46,6 +53,7 @@ from sirocco.errors import (
     SiroccoError,
     UnknownModel,
 )
+from sirocco.kvcache.format import INT8
 from sirocco.types import FinishReason, SamplingParams, TokenLogprob
 
 SAMPLING = SamplingParams(
@@ -57,16 +65,25 @@ TO_ENGINE = [
     Start("/srv/x", EngineConfig(max_seq_len=9), threads=3),
     Submit(REQUEST),
     Abort("r"),
+    Inspect(InspectionRequest("r", [1, 2], (0,), (1, 3), 5, "float16", "account", 1.5, None)),
+    LookAtBlocks("r"),
     Stop(),
 ]
 PIECE = Piece(
     "r", "naïve", (1, 2), FinishReason.STOP, 5, 1, True, (TokenLogprob(1, -0.5, ((1, -0.5),)),),
     ErrorText("ModelFault", "no numbers"),
 )  # fmt: skip
+SHAPE = EngineShape(2, 8, 2, 32, None, 9, 8, 16, 5, "q8", INT8)
+VIEW = BlockView(
+    (SequenceView(1, True, 5, 7, 6, 1, 2, (9, 4), (1, 3)), SequenceView(2, False, 5, 5, 0)),
+    PoolView(8, 4, 3, 1, 4),
+)
 FROM_ENGINE = [
-    Ready(EngineLimits(9, 8, 1), 4, 8),
+    Ready(EngineLimits(9, 8, 1), 4, 8, SHAPE),
     Failed(ErrorText("CheckpointError", "no weights")),
     Pieces([PIECE, Piece("s")], Load(1, 2, 3, 4)),
+    Inspected("r", b"\x00\xff", (TokenLogprob(1, -0.5, ((1, -0.5),)),), is_last=True),
+    BlocksSeen("r", VIEW),
     Heartbeat(5, has_work=True, load=Load()),
 ]
 GARBAGE = {

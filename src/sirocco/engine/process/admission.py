@@ -37,6 +37,10 @@ class Admission:
         """Answers of which nothing was made yet."""
         return sum(map(len, self._unstarted.values()))
 
+    def account_of(self, request_id: str) -> str | None:
+        """Whose an answer is; None if it has no place."""
+        return self._account_of.get(request_id)
+
     def check_room(self, account: str) -> None:
         """Raise what `admit` would, and change nothing."""
         if self.n_live >= self._n_places and self._who_makes_room(account) is None:

@@ -8,16 +8,22 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from sirocco.engine.block_view import BlockView
+from sirocco.engine.inspection.request import InspectionRequest
 from sirocco.engine.process.admission import Admission, Departures
 from sirocco.engine.process.channel import ChannelError, EngineProtocol, frame
 from sirocco.engine.process.generation import Generation
+from sirocco.engine.process.inspections import BlockLooks, Inspection, Inspections
 from sirocco.engine.process.messages import (
     Abort,
+    BlocksSeen,
     ErrorText,
     Failed,
     FromEngine,
     Heartbeat,
+    Inspected,
     Load,
     Piece,
     Pieces,
@@ -38,6 +44,9 @@ from sirocco.errors import (
     SiroccoError,
 )
 
+if TYPE_CHECKING:
+    from sirocco.engine.inspection.shape import EngineShape
+
 
 def _nothing(_over: Generation) -> None:
     """Do nothing: the caller need not be told."""
@@ -48,6 +57,7 @@ class EngineClient:
 
     Attributes:
         limits: what one request may ask.
+        shape: of its network and its KV cache; None before it is loaded.
         load: how much the engine has to do, as it said last.
         n_steps, has_work: steps that the engine finished; whether it would do another.
         n_heard: messages that came, of any kind: signs of life.
@@ -64,10 +74,13 @@ class EngineClient:
         self._started: asyncio.Future[None] = loop.create_future()
         self._protocol = EngineProtocol(self._on_message, self._on_lost)
         self._live: dict[str, Generation] = {}
+        self._inspections = Inspections(self._send)
+        self._looks = BlockLooks(self._send)
         self._departures = Departures()
         self._is_closing = False
         # The engine says how much it takes when it is loaded; before that it is nothing.
         self.limits = EngineLimits(vocab_size=0, limit_tokens=0, max_n=0)
+        self.shape: EngineShape | None = None
         self._max_running = 0
         self._admission = Admission(0)
 
@@ -101,8 +114,8 @@ class EngineClient:
 
     @property
     def n_live(self) -> int:
-        """Answers that are not over."""
-        return len(self._live)
+        """Answers and inspections that are not over."""
+        return len(self._live) + self._inspections.n_live
 
     def check_room(self, account: str) -> None:
         """Refuse an account's next request now, before work is spent on it, if it is to be.
@@ -139,8 +152,41 @@ class EngineClient:
         self._protocol.send(data)
         return generation
 
+    def check_room_to_inspect(self, account: str) -> None:
+        """Refuse an account's next inspection now, if it is to be. Raises: OutOfCapacity."""
+        self._inspections.check_room(account)
+
+    def inspect(
+        self, request: InspectionRequest, *, on_over: Callable[[Inspection], None]
+    ) -> Inspection:
+        """Let the engine look inside of its network at work on a text, when it has time.
+
+        Args:
+            on_over: called once in the event loop's thread when it has ended in any way.
+
+        Raises: InvalidInput or OutOfCapacity at once; EngineFault; Aborted.
+        """
+        self._check_open()
+        assert self.shape is not None, "an engine that is open has said what it is"
+        request.check(n_layers=self.shape.n_layers, n_heads=self.shape.n_heads)
+        return self._inspections.submit(request, on_over)
+
+    def is_live_of(self, request_id: str, account: str) -> bool:
+        """Tell whether a live answer of this account has this id."""
+        return self._admission.account_of(request_id) == account
+
+    async def look_at_blocks(self, request_id: str) -> BlockView:
+        """See which blocks a request holds between two steps; of one that is over, none.
+
+        Raises: EngineFault if the engine is gone; Aborted while it is being stopped.
+        """
+        self._check_open()
+        return await self._looks.look(request_id)
+
     def break_off(self, error: SiroccoError) -> None:
         """End every live answer with this error, and stop the engine's work on them."""
+        self._looks.break_off(error)
+        self._inspections.break_off(error)
         for request_id in list(self._live):
             self._abort(request_id)
             self._over(request_id).break_off(error)
@@ -196,6 +242,10 @@ class EngineClient:
             self.load = message.load
             for piece in message.pieces:
                 self._deliver(piece)
+        elif isinstance(message, Inspected):
+            self._inspections.deliver(message)
+        elif isinstance(message, BlocksSeen):
+            self._looks.deliver(message)
         elif isinstance(message, Heartbeat):
             self.load = message.load
             self.n_steps, self.has_work = message.n_steps, message.has_work
@@ -203,6 +253,7 @@ class EngineClient:
             self.hang_up("it said twice how its start went")
         elif isinstance(message, Ready):
             self.limits, self._max_running = message.limits, message.max_running
+            self.shape = message.shape
             self._admission = Admission(message.max_live)
             self._started.set_result(None)
         elif isinstance(message, Failed):
@@ -233,6 +284,9 @@ class EngineClient:
         if not self._started.done():
             fault = EngineFault(f"the engine ended while it started: {reason}")
             self._started.set_exception(fault)
+        fault = EngineFault("the engine ended unexpectedly")
+        self._looks.break_off(fault)
+        self._inspections.break_off(fault)
         for request_id in list(self._live):
             self._over(request_id).break_off(EngineFault("the engine ended unexpectedly"))
 

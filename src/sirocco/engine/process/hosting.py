@@ -14,9 +14,13 @@ import structlog
 from sirocco.engine.process.channel import ChannelError, Connection
 from sirocco.engine.process.messages import (
     Abort,
+    BlocksSeen,
     Failed,
     Heartbeat,
+    Inspect,
+    Inspected,
     Load,
+    LookAtBlocks,
     Piece,
     Pieces,
     Ready,
@@ -31,6 +35,7 @@ from sirocco.types import FinishReason
 if TYPE_CHECKING:  # torch is slow to import, and the other side may be gone before it is there
     from sirocco.engine.engine import Engine
     from sirocco.engine.engine import Piece as EnginePiece
+    from sirocco.engine.inspection.desk import InspectedPart
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +97,8 @@ class EngineHost:
             self._connection.send(Failed(error_text(SetupError("the engine could not be loaded"))))
             return None
         config = engine.config
-        self._connection.send(Ready(engine.limits, config.max_running, config.max_waiting))
+        ready = Ready(engine.limits, config.max_running, config.max_waiting, engine.shape)
+        self._connection.send(ready)
         return engine
 
     def _read(self) -> None:
@@ -114,7 +120,7 @@ class EngineHost:
             return  # the reading thread sees it, too
 
     def _work(self, engine: "Engine") -> None:
-        """Take what came in, then step; sleep while there is nothing to do."""
+        """Take what came in, then step, then inspect; sleep while there is nothing to do."""
         is_checked = True
         while True:
             if not engine.has_work and not is_checked:
@@ -126,6 +132,8 @@ class EngineHost:
             if engine.has_work:
                 self._step(engine)
                 is_checked = False
+            if engine.inspections.is_due(others_wait=engine.has_work):
+                self._inspect(engine)
 
     def _step(self, engine: "Engine") -> None:
         try:
@@ -138,11 +146,26 @@ class EngineHost:
             self._send(engine, [_written(piece) for piece in pieces])
         self._n_steps += 1
 
+    def _inspect(self, engine: "Engine") -> None:
+        """Do a piece of an inspection; what goes wrong in it is no fault of the engine."""
+        request_id = engine.inspections.next_id
+        try:
+            part = engine.inspections.advance()
+        except Exception:
+            log.exception("an inspection failed", request_id=request_id)
+            self._refuse_inspection(request_id, EngineFault("the engine failed to look inside"))
+        else:
+            self._connection.send(_written_part(part))
+
+    def _refuse_inspection(self, request_id: str, error: SiroccoError) -> None:
+        self._connection.send(Inspected(request_id, is_last=True, error=error_text(error)))
+
     def _take_in(self, engine: "Engine") -> bool:
         """Do what is in the inbox, and wait for it if there is no other work; False to stop."""
         pieces: list[Piece] = []
         try:
-            message = self._inbox.get(block=not engine.has_work)
+            is_idle = not engine.has_work and not engine.inspections.has_work
+            message = self._inbox.get(block=is_idle)
             while not isinstance(message, Stop):
                 pieces += self._done(engine, message)
                 message = self._inbox.get_nowait()
@@ -152,13 +175,27 @@ class EngineHost:
         return False
 
     def _done(self, engine: "Engine", message: ToEngine) -> list[Piece]:
-        """Do what a message asks; give what is to be answered at once."""
+        """Do what a message asks; give the pieces that are to be sent at once."""
         if isinstance(message, Abort):
+            engine.inspections.abort(message.request_id)
             piece = engine.abort(message.request_id)
             return [] if piece is None else [_written(piece)]
         if isinstance(message, Submit):
             return self._added(engine, message)
+        if isinstance(message, Inspect):
+            self._order(engine, message)
+            return []
+        if isinstance(message, LookAtBlocks):
+            view = engine.view_blocks(message.request_id)
+            self._connection.send(BlocksSeen(message.request_id, view))
+            return []
         raise AssertionError(f"{type(message).__name__} comes once, before all others")
+
+    def _order(self, engine: "Engine", message: Inspect) -> None:
+        try:
+            engine.inspections.add(message.request)
+        except SiroccoError as error:
+            self._refuse_inspection(message.request.request_id, error)
 
     def _added(self, engine: "Engine", message: Submit) -> list[Piece]:
         request_id = message.request.request_id
@@ -205,6 +242,14 @@ def _written(piece: "EnginePiece") -> Piece:
         piece.logprobs,
         None if piece.error is None else error_text(piece.error),
     )
+
+
+def _written_part(part: "InspectedPart") -> Inspected:
+    error = None if part.error is None else error_text(part.error)
+    if part.rows is None:
+        return Inspected(part.request_id, is_last=part.is_last, error=error)
+    rows = part.rows
+    return Inspected(part.request_id, rows.attention, rows.following, part.is_last, error)
 
 
 def _broken_off(request_id: str, error: SiroccoError) -> Piece:

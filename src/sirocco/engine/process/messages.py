@@ -8,7 +8,10 @@ from collections.abc import Mapping
 
 import msgspec
 
+from sirocco.engine.block_view import BlockView
 from sirocco.engine.config import EngineConfig
+from sirocco.engine.inspection.request import InspectionRequest
+from sirocco.engine.inspection.shape import EngineShape
 from sirocco.engine.request import EngineLimits, Request
 from sirocco.errors import (
     Aborted,
@@ -101,6 +104,18 @@ class Abort(_Message):
     request_id: str
 
 
+class Inspect(_Message):
+    """Look inside of the network at work on a text, between steps."""
+
+    request: InspectionRequest
+
+
+class LookAtBlocks(_Message):
+    """Tell which blocks a request's answers hold now."""
+
+    request_id: str
+
+
 class Stop(_Message):
     """End after the step in flight."""
 
@@ -118,6 +133,7 @@ class Ready(_Message):
     limits: EngineLimits
     max_running: int
     max_live: int
+    shape: EngineShape
 
 
 class Failed(_Message):
@@ -133,6 +149,23 @@ class Pieces(_Message):
     load: Load
 
 
+class Inspected(_Message):
+    """A piece of an inspection; the fields are those of `InspectedPart` and `InspectedRows`."""
+
+    request_id: str
+    attention: bytes = b""
+    following: tuple[TokenLogprob, ...] = ()
+    is_last: bool = False
+    error: ErrorText | None = None
+
+
+class BlocksSeen(_Message):
+    """The blocks of a request's answers, as they are between two steps."""
+
+    request_id: str
+    view: BlockView
+
+
 class Heartbeat(_Message):
     """The process is alive, whatever its step is doing.
 
@@ -145,8 +178,8 @@ class Heartbeat(_Message):
     load: Load
 
 
-ToEngine = Start | Submit | Abort | Stop
-FromEngine = Ready | Failed | Pieces | Heartbeat
+ToEngine = Start | Submit | Abort | Inspect | LookAtBlocks | Stop
+FromEngine = Ready | Failed | Pieces | Inspected | BlocksSeen | Heartbeat
 
 _ERRORS: Mapping[str, type[SiroccoError]] = {
     cls.__name__: cls
