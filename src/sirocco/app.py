@@ -13,6 +13,7 @@ from sirocco.api import (
     finetunes,
     health,
     identity,
+    inspect,
     models,
     playground,
     run,
@@ -29,6 +30,7 @@ from sirocco.service.directory import Directory
 from sirocco.service.engine_keeper import Patience
 from sirocco.service.engine_pool import EnginePool, Launch
 from sirocco.service.health import Health
+from sirocco.service.inspector import Inspector
 from sirocco.service.quota import Quota
 from sirocco.service.service import Service
 from sirocco.service.usage_writer import UsageWriter
@@ -71,6 +73,10 @@ def create_app(
             queue_timeout_s=settings.queue_timeout_s, time_limit_s=settings.time_limit_s,
         )  # fmt: skip
         app.state.service = service
+        app.state.inspector = Inspector(
+            service, usage, quota, max_tokens=settings.inspect_max_tokens,
+            queue_timeout_s=settings.queue_timeout_s, time_limit_s=settings.time_limit_s,
+        )  # fmt: skip
         app.state.health = Health(stores.database, service)
         try:
             yield
@@ -93,6 +99,7 @@ def create_app(
     app.include_router(binding.account_router, prefix=API_PREFIX)  # a model could be named so
     app.include_router(binding.router)
     app.include_router(run.router, prefix=API_PREFIX, tags=["Workers AI"])
+    app.include_router(inspect.router, prefix=API_PREFIX, tags=["Looking inside"])
     app.include_router(models.router, prefix=API_PREFIX, tags=["Catalogue"])
     app.include_router(finetunes.router, prefix=API_PREFIX, tags=["Catalogue"])
     for route in (chat, completions, responses, openai_models):

@@ -4,6 +4,7 @@ SiroccoError
 ├── InputError              the caller sent something we cannot use
 │   ├── InvalidInput        a field has a wrong type or value
 │   ├── UnknownModel        no such model id
+│   ├── UnknownRequest      no live answer of the account has this id
 │   ├── MissingBody         the request carries no body
 │   ├── LoraNotSupported    the request wants an adapter
 │   ├── PromptTooLong       the prompt and its answer cannot fit the model
@@ -53,6 +54,10 @@ class UnknownModel(InputError):
     def __init__(self, model_id: str) -> None:
         super().__init__(f"No such model {model_id} or task")
         self.model_id = model_id
+
+
+class UnknownRequest(InputError):
+    """No answer of the account that is in the making has this request id."""
 
 
 class MissingBody(InputError):

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     daily_neurons: float = Field(0, ge=0, le=1e12, description="of an account; 0 is no limit")
     daily_tokens: int = Field(0, ge=0, le=10**12, description="of an account; 0 is no limit")
     per_minute: int = Field(0, ge=0, le=100_000, description="requests of an account; 0: no limit")
+    inspect_max_tokens: int = Field(512, ge=1, le=2048, description="tokens of an inspection")
     max_body_bytes: int = Field(8_388_608, ge=1024, description="bytes of a request body")
     queue_timeout_s: float = Field(
         60.0, gt=0, le=86_400, description="time in which an answer has to begin"

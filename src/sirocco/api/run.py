@@ -13,7 +13,7 @@ from sirocco.api.errors import REQUEST_ID_HEADER, request_id_of
 from sirocco.api.streaming import EventStream, run_events, usage_of
 from sirocco.errors import InvalidInput
 from sirocco.service.access import Caller
-from sirocco.service.answer import Answer, Spoken
+from sirocco.service.answer import Answer, AnswerOrigin, Spoken
 from sirocco.service.service import Job, Service
 from sirocco.wire.envelope import JsonObject, success
 from sirocco.wire.response_format import parsed
@@ -108,9 +108,14 @@ def job_of(inputs: TextGeneration) -> Job:
 
 def answer_headers(answer: Answer, unused: list[str]) -> dict[str, str]:
     """Tell what is not in the body: the id, who really answered, and which members did nothing."""
-    headers = {REQUEST_ID_HEADER: answer.request_id}
-    if answer.origin.is_stand_in:
-        headers["sirocco-stand-in"] = answer.origin.served_by
+    return told_headers(answer.request_id, answer.origin, unused)
+
+
+def told_headers(request_id: str, origin: AnswerOrigin, unused: list[str]) -> dict[str, str]:
+    """Tell the same of work that is no answer."""
+    headers = {REQUEST_ID_HEADER: request_id}
+    if origin.is_stand_in:
+        headers["sirocco-stand-in"] = origin.served_by
     if unused:
         names = [
             quote(name[:64], safe="", errors="replace") for name in unused[:_MOST_UNUSED_NAMES]

@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
 
 import structlog
 
 from sirocco.catalog.price import FREE, Price
 from sirocco.engine.process.generation import Generation
 from sirocco.engine.process.messages import Piece
-from sirocco.errors import LimitError
+from sirocco.errors import LimitError, SiroccoError
 from sirocco.service.access import Caller
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.store.tables import utc_now
@@ -124,7 +125,28 @@ class Answer:
         self._generation.abort()
 
 
-def settle(generation: Generation, origin: AnswerOrigin, usage: UsageWriter) -> bool:
+class Ended(Protocol):
+    """What of an answer, or of another piece of work on a prompt, is kept when it is over."""
+
+    @property
+    def request_id(self) -> str: ...  # noqa: D102 - named as in `Generation`
+    @property
+    def n_prompt_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def n_output_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def n_cached_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def ttft_s(self) -> float | None: ...  # noqa: D102
+    @property
+    def elapsed_s(self) -> float: ...  # noqa: D102
+    @property
+    def finish_reason(self) -> FinishReason | None: ...  # noqa: D102
+    @property
+    def error(self) -> SiroccoError | None: ...  # noqa: D102
+
+
+def settle(generation: Ended, origin: AnswerOrigin, usage: UsageWriter) -> bool:
     """Keep what an answer that is over has used; the engine's client calls this once for each.
 
     Returns: whether there is a row: an answer that was refused while it waited has used nothing.

@@ -63,6 +63,11 @@ class EngineKeeper:
         return self._engine is not None and self._engine.is_running
 
     @property
+    def running_engine(self) -> EngineClient | None:
+        """The engine that takes requests now, if there is one."""
+        return self._engine if self.is_running else None
+
+    @property
     def is_down(self) -> bool:
         """It was started once, and there is no engine now."""
         return self._keeping is not None and not self.is_running

@@ -67,6 +67,12 @@ class EnginePool:
         """Answers that are not over, of all models."""
         return sum(keeper.n_live for keeper in self._keepers.values())
 
+    def find_live(self, request_id: str, account_id: str) -> EngineClient | None:
+        """Find the engine in which a live answer of the account has this id."""
+        engines = (keeper.running_engine for keeper in self._keepers.values())
+        mine = (e for e in engines if e is not None and e.is_live_of(request_id, account_id))
+        return next(mine, None)
+
     async def get(self, entry: CatalogEntry) -> StartedModel:
         """Return the model, after starting its engine if need be.
 

@@ -107,16 +107,14 @@ class Service:
             PromptTooLong; DailyQuotaExceeded; OutOfCapacity; Unavailable while the server shuts
             down or the engine does not come up; SetupError if the model's engine cannot be started.
         """
-        self._check_open()
-        self._quota.admit(caller)
-        asked = self.catalog.find(model_id)
+        asked = self.admit(caller, model_id)
         if job.lora is not None:
             raise LoraNotSupported(model_id)
-        serving = self._serving(asked)
+        serving = self.serving(asked)
         model = await self.engines.get(serving)
         engine = await model.engine()
         engine.check_room(caller.account_id)
-        token_ids = await _tokenized(model.tokenizer, serving, job)
+        token_ids = await tokenized(model.tokenizer, serving, job)
         sampling = job.bound
         if sampling.grammar is not None:
             await self._grammars.check(sampling.grammar)
@@ -130,11 +128,31 @@ class Service:
         worst = worst_case(asked.price, len(token_ids), sampling, limits.limit_tokens)
         async with self._quota.reserved(caller, request_id, worst):
             engine = await model.engine()
-            self._check_open()
+            self.check_open()
             if job.reject_if_busy and engine.is_busy:
                 raise OutOfCapacity("others are waiting, and the request does not want to")
             generation = engine.submit(request, on_over=lambda over: self._settle(over, origin))
         return Answer(generation, origin, model.tokenizer, offers_tools=bool(job.tools))
+
+    def admit(self, caller: Caller, model_id: str) -> CatalogEntry:
+        """Take a request, and count it; give the model that it asks for.
+
+        Raises: Unavailable while the server shuts down; RateLimited; UnknownModel.
+        """
+        self.check_open()
+        self._quota.admit(caller)
+        return self.catalog.find(model_id)
+
+    def serving(self, asked: CatalogEntry) -> CatalogEntry:
+        """Give the model that answers: perhaps one that stands in. Raises: ModelNotInstalled."""
+        if not asked.is_installed and self._stand_in:
+            return self.catalog.find(EMBEDDED_MODEL_ID)
+        return self.catalog.installed(asked)
+
+    def check_open(self) -> None:
+        """Raise Unavailable while the server shuts down."""
+        if self._is_draining:
+            raise Unavailable("The server is shutting down.")
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
         """Take nothing new, and let what is live end; then end the rest with an error.
@@ -149,22 +167,13 @@ class Service:
             await asyncio.sleep(_DRAIN_TICK_S)
         self.engines.break_off(Aborted("the server is shutting down"))
 
-    def _check_open(self) -> None:
-        if self._is_draining:
-            raise Unavailable("The server is shutting down.")
-
     def _settle(self, over: Generation, origin: AnswerOrigin) -> None:
         """Keep what an answer used; without a row nothing else would end its reservation."""
         if not settle(over, origin, self._usage):
             self._quota.give_back(origin.caller, over.request_id)
 
-    def _serving(self, asked: CatalogEntry) -> CatalogEntry:
-        if not asked.is_installed and self._stand_in:
-            return self.catalog.find(EMBEDDED_MODEL_ID)
-        return self.catalog.installed(asked)
 
-
-async def _tokenized(tokenizer: Tokenizer, entry: CatalogEntry, job: Job) -> list[int]:
+async def tokenized(tokenizer: Tokenizer, entry: CatalogEntry, job: Job) -> list[int]:
     """Make the prompt's token ids; a long one in a thread, so that nobody waits for it."""
     texts = [job.subject] if isinstance(job.subject, str) else [m.content for m in job.subject]
     if sum(map(len, texts)) <= _SHORT_PROMPT:

@@ -54,6 +54,10 @@ class Tokenizer(Protocol):
         """
         ...
 
+    def control_name(self, token_id: int) -> str | None:
+        """How a control token is written; None for any other id."""
+        ...
+
 
 def encode_around_control(
     text: str, control_ids: Mapping[str, int], encode: Callable[[str], list[int]]

@@ -34,6 +34,10 @@ class ByteTokenizer:
         """See `Tokenizer`."""
         return _CONTROL_IDS.get(name)
 
+    def control_name(self, token_id: int) -> str | None:
+        """See `Tokenizer`."""
+        return next((name for name, id_ in _CONTROL_IDS.items() if id_ == token_id), None)
+
     def token_bytes(self, token_id: int) -> bytes | None:
         """See `Tokenizer`."""
         return bytes([token_id - 3]) if 3 <= token_id < 259 else None

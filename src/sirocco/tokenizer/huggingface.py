@@ -45,6 +45,7 @@ class HuggingFaceTokenizer:
             for id_, token in self._plain.get_added_tokens_decoder().items()
             if token.special
         }
+        self._control_names = {id_: name for name, id_ in self._control_ids.items()}
         self._added_ids = frozenset(self._plain.get_added_tokens_decoder())
         decoder = json.loads(self._plain.to_str())["decoder"]
         self._writes_bytes = '"ByteLevel"' in json.dumps(decoder)
@@ -67,6 +68,10 @@ class HuggingFaceTokenizer:
     def control_id(self, name: str) -> int | None:
         """See `Tokenizer`."""
         return self._control_ids.get(name)
+
+    def control_name(self, token_id: int) -> str | None:
+        """See `Tokenizer`."""
+        return self._control_names.get(token_id)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """See `Tokenizer`."""

@@ -32,6 +32,7 @@ class SentencePieceTokenizer:
             for i in range(self.vocab_size)
             if self._pieces.is_control(i) or self._pieces.is_unknown(i)
         }
+        self._control_names = {id_: name for name, id_ in self._control_ids.items()}
 
     def encode(self, text: str) -> list[int]:
         """See `Tokenizer`."""
@@ -45,6 +46,10 @@ class SentencePieceTokenizer:
     def control_id(self, name: str) -> int | None:
         """See `Tokenizer`."""
         return self._control_ids.get(name)
+
+    def control_name(self, token_id: int) -> str | None:
+        """See `Tokenizer`."""
+        return self._control_names.get(token_id)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """See `Tokenizer`."""

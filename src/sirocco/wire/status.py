@@ -32,6 +32,7 @@ from sirocco.errors import (
     TimedOut,
     Unavailable,
     UnknownModel,
+    UnknownRequest,
 )
 from sirocco.wire.envelope import JsonObject, gateway_failure, inference_failure
 
@@ -95,6 +96,8 @@ _ROWS: dict[type, _Row] = {
     SiroccoError: _Row(500, 1000, _fixed("AiError: Internal server error")),
     InputError: _Row(400, 5006, _prefixed("AiError: Bad input: Error: ")),
     UnknownModel: _Row(400, 5007, _prefixed("AiError: No such model: ")),
+    # As an account id that leads nowhere: an id of another account's request is none here.
+    UnknownRequest: _Row(404, 7003, str, "gateway"),
     MissingBody: _Row(400, 3003, _prefixed("Request is missing headers or body: ")),
     LoraNotSupported: _Row(405, 5005),
     PromptTooLong: _Row(413, 5021),

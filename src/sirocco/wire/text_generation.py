@@ -101,13 +101,25 @@ def read_text_generation(members: Mapping[str, Any]) -> TextGeneration:
     for name in _NOT_IN_THIS_VERSION:
         if name in members:
             raise InvalidInput(f"'/{name}' is not supported by this version of Sirocco")
-    _require_one_subject(members)
+    require_one_subject(members)
     try:
         inputs = TextGeneration.model_validate(members)
     except ValidationError as error:
         raise refusal(error) from error
     _require_no_conflict(inputs)
     return inputs
+
+
+def require_one_subject(members: Mapping[str, Any]) -> None:
+    """Raise InvalidInput unless exactly one of prompt and messages is given."""
+    given = [name for name in ("prompt", "messages") if name in members]
+    if len(given) == 2:
+        raise InvalidInput("oneOf at '/' not met, 2 matches: give '/prompt' or '/messages'")
+    if not given:
+        raise InvalidInput(
+            "oneOf at '/' not met, 0 matches: required properties at '/' are 'prompt', "
+            "required properties at '/' are 'messages'"
+        )
 
 
 def unused_names(members: Mapping[str, Any]) -> list[str]:
@@ -183,17 +195,6 @@ def _require_no_conflict(inputs: TextGeneration) -> None:
         raise InvalidInput("'/raw' and '/tools' exclude each other: tools stand in the template")
     if inputs.offered and inputs.grammar is not None:
         raise InvalidInput("'/tools' and '/response_format' exclude each other")
-
-
-def _require_one_subject(members: Mapping[str, Any]) -> None:
-    given = [name for name in ("prompt", "messages") if name in members]
-    if len(given) == 2:
-        raise InvalidInput("oneOf at '/' not met, 2 matches: give '/prompt' or '/messages'")
-    if not given:
-        raise InvalidInput(
-            "oneOf at '/' not met, 0 matches: required properties at '/' are 'prompt', "
-            "required properties at '/' are 'messages'"
-        )
 
 
 def _without_nulls(members: Mapping[str, Any]) -> JsonObject:
