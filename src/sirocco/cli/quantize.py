@@ -1,17 +1,15 @@
 """`sirocco quantize`: a checkpoint in 4 or 8 bits, that starts without any arithmetic."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import Progress
 
+from sirocco.cli.checkpoints import check_new, copy_beside_weights
 from sirocco.cli.output import AsJson
 from sirocco.errors import ConfigError
-
-_BESIDE_WEIGHTS = ("tokenizer", "special_tokens", "chat_template", "generation_config")
 
 
 def quantize(
@@ -31,8 +29,7 @@ def quantize(
 
     if weights not in ("q4", "q8"):
         raise ConfigError(f"--weights must be q4 or q8, got {weights!r}")
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty: name a new folder")
+    check_new(out)
     with Progress(disable=as_json) as bar:
         task = bar.add_task("rounding", total=None)
         model = load_model(
@@ -41,9 +38,7 @@ def quantize(
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     save_quantized(model, out)
-    for file in checkpoint.iterdir():
-        if file.name.startswith(_BESIDE_WEIGHTS) and file.is_file():
-            shutil.copy(file, out)
+    copy_beside_weights(checkpoint, out)
     n_bytes = (out / "model.safetensors").stat().st_size
     result = {"checkpoint": str(out), "weights": weights, "bytes": n_bytes}
     print(json.dumps(result) if as_json else f"{out}: {n_bytes / 1e6:,.1f} MB of {weights} weights")

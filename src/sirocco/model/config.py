@@ -191,6 +191,17 @@ class ModelConfig:
         return raw
 
 
+def write_config_with_kv_heads(folder: Path, out: Path, n_kv_heads: int) -> None:
+    """Write a checkpoint's config into `out` with another number of KV heads, all else the same.
+
+    Raises: CheckpointError if it is absent or not JSON.
+    """
+    is_hf = (folder / "config.json").exists()
+    file, key = ("config.json", "num_key_value_heads") if is_hf else ("params.json", "n_kv_heads")
+    raw = _read_json(folder / file) | {key: n_kv_heads}
+    (out / file).write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+
+
 _COUNTS = (
     "vocab_size", "dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "hidden_dim",
     "max_seq_len",

@@ -32,6 +32,9 @@ from sirocco.model.rope import half_split_from_interleaved
 from sirocco.model.transformer import Transformer
 from sirocco.native.linear import GROUP, QuantizedMatrix, settle
 
+INDEX = "model.safetensors.index.json"
+"""Says which file holds which tensor, where there are several."""
+
 _FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 _MOST_FAULTS_SHOWN = 20
 
@@ -99,6 +102,11 @@ MISTRAL_LAYOUT = Layout(
 )
 
 
+def layout_of(folder: Path) -> Layout:
+    """Tell a checkpoint's layout by its config, as `ModelConfig.from_folder` does."""
+    return HF_LAYOUT if (folder / "config.json").exists() else MISTRAL_LAYOUT
+
+
 def load_model(
     folder: Path,
     *,
@@ -152,7 +160,7 @@ def check_checkpoint(folder: Path) -> None:
 def _opened(folder: Path, files: ExitStack) -> tuple[Transformer, Layout, dict[str, "_Stored"]]:
     """Give a network without weights, and the tensors of a checkpoint that belong into it."""
     config = ModelConfig.from_folder(folder)
-    layout = HF_LAYOUT if (folder / "config.json").exists() else MISTRAL_LAYOUT
+    layout = layout_of(folder)
     with torch.device("meta"):
         model = Transformer(config)
     tensors = _open_tensors(folder, files)
@@ -247,7 +255,7 @@ class _Stored:
 def _open_tensors(folder: Path, files: ExitStack) -> dict[str, _Stored]:
     """Map every file of a checkpoint and list the tensors that their headers name."""
     stored: dict[str, _Stored] = {}
-    for path in _weight_files(folder):
+    for path in weight_files(folder):
         try:
             file = files.enter_context(safe_open(path, framework="pt"))
             for name in file.keys():  # noqa: SIM118 - not a mapping
@@ -258,8 +266,9 @@ def _open_tensors(folder: Path, files: ExitStack) -> dict[str, _Stored]:
     return stored
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
+def weight_files(folder: Path) -> list[Path]:
+    """List the files that hold a checkpoint's tensors. Raises: CheckpointError if there is none."""
+    index = folder / INDEX
     if index.exists():
         return sorted(_indexed_files(folder, index))
     for name in ("model.safetensors", "consolidated.safetensors"):
