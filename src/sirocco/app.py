@@ -22,6 +22,7 @@ from sirocco.api import (
 from sirocco.api.errors import add_error_handlers
 from sirocco.api.openai import chat, completions, responses
 from sirocco.api.openai import models as openai_models
+from sirocco.api.shedding import LoadShedding
 from sirocco.catalog import Catalog, CatalogEntry
 from sirocco.engine.process.launch import EngineProcess
 from sirocco.engine.process.messages import Start
@@ -33,6 +34,7 @@ from sirocco.service.health import Health
 from sirocco.service.inspector import Inspector
 from sirocco.service.quota import Quota
 from sirocco.service.service import Service
+from sirocco.service.shedding import Shedder
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.settings import Settings
 from sirocco.store.budgets import Budgets
@@ -77,6 +79,7 @@ def create_app(
             service, usage, quota, max_tokens=settings.inspect_max_tokens,
             queue_timeout_s=settings.queue_timeout_s, time_limit_s=settings.time_limit_s,
         )  # fmt: skip
+        app.state.shedder = Shedder(app.state.access, service, quota)
         app.state.health = Health(stores.database, service)
         try:
             yield
@@ -109,6 +112,7 @@ def create_app(
     app.include_router(health.router, tags=["Health"])
     app.include_router(playground.router)
     add_error_handlers(app)
+    app.add_middleware(LoadShedding)
     return app
 
 

@@ -60,7 +60,7 @@ class EngineKeeper:
     @property
     def is_running(self) -> bool:
         """An engine is there and takes requests."""
-        return self._engine is not None and self._engine.is_running
+        return self.running_engine is not None
 
     @property
     def running_engine(self) -> EngineClient | None:

@@ -73,6 +73,13 @@ class EnginePool:
         mine = (e for e in engines if e is not None and e.is_live_of(request_id, account_id))
         return next(mine, None)
 
+    def running_engine(self, entry: CatalogEntry) -> EngineClient | None:
+        """Return the engine of a model if it is there and takes requests; start nothing."""
+        task = self._starts.get(_key(entry))
+        if task is None or not task.done() or task.exception() is not None:
+            return None
+        return task.result().keeper.running_engine
+
     async def get(self, entry: CatalogEntry) -> StartedModel:
         """Return the model, after starting its engine if need be.
 
@@ -84,8 +91,7 @@ class EnginePool:
         """
         if self._is_closed:
             raise Unavailable("The server is shutting down.")
-        # Some models of the catalogue share a checkpoint; they share its engine, too.
-        key = entry.weights_of or entry.model_id
+        key = _key(entry)
         task = self._starts.get(key)
         if task is None or (task.done() and task.exception() is not None):
             task = asyncio.create_task(self._start(entry))
@@ -121,6 +127,11 @@ class EnginePool:
         if self._is_closed:
             raise Unavailable("The server is shutting down.")
         keeper = EngineKeeper(entry.model_id, lambda: self._launch(entry), self._patience)
-        self._keepers[entry.weights_of or entry.model_id] = keeper
+        self._keepers[_key(entry)] = keeper
         await keeper.start()
         return StartedModel(tokenizer, keeper)
+
+
+def _key(entry: CatalogEntry) -> str:
+    """Name an engine: models of the catalogue that share a checkpoint share its engine, too."""
+    return entry.weights_of or entry.model_id

@@ -90,12 +90,15 @@ class Quota:
 
     def admit(self, caller: Caller) -> None:
         """Count a request. Raises: RateLimited if too many came in the last minute."""
-        limit = caller.limits.over(self._defaults).per_minute
-        wait_s = self._minute.wait_s(caller.account_id, limit) if limit else 0.0
-        if wait_s:
-            raise RateLimited(
-                f"more than {limit} requests in a minute", retry_after_s=math.ceil(wait_s)
-            )
+        limit = self._per_minute(caller)
+        if limit:
+            _refuse_if(self._minute.wait_s(caller.account_id, limit), limit)
+
+    def check(self, caller: Caller) -> None:
+        """Raise what `admit` would, and count nothing."""
+        limit = self._per_minute(caller)
+        if limit:
+            _refuse_if(self._minute.would_wait_s(caller.account_id, limit), limit)
 
     @asynccontextmanager
     async def reserved(
@@ -129,6 +132,9 @@ class Quota:
         self._renewing.join()
         self._ledger.shutdown()
 
+    def _per_minute(self, caller: Caller) -> int | None:
+        return caller.limits.over(self._defaults).per_minute
+
     async def _reserve(
         self, account_id: str, request_id: str, worst: WorstCase, limits: Limits
     ) -> None:
@@ -156,6 +162,12 @@ class Quota:
                 self._budgets.renew()
             except Exception as error:
                 log.error("reservations were not renewed", reason=reason_of(error))  # noqa: TRY400
+
+
+def _refuse_if(wait_s: float, limit: int) -> None:
+    if wait_s:
+        text = f"more than {limit} requests in a minute"
+        raise RateLimited(text, retry_after_s=math.ceil(wait_s))
 
 
 def _exceeded(used: Amount, worst: Amount, budget: Amount, now: datetime) -> DailyQuotaExceeded:

@@ -22,11 +22,21 @@ class MinuteWindow:
 
     def wait_s(self, account_id: str, limit: int) -> float:
         """Let a request in and return 0, or return the seconds until one would be let in."""
-        now_s, times_s = self._clock(), self._times_s[account_id]
+        now_s = self._clock()
+        wait_s = self._wait_s(account_id, limit, now_s)
+        if not wait_s:
+            self._times_s[account_id].append(now_s)
+        return wait_s
+
+    def would_wait_s(self, account_id: str, limit: int) -> float:
+        """Return what `wait_s` would, and let nothing in."""
+        return self._wait_s(account_id, limit, self._clock())
+
+    def _wait_s(self, account_id: str, limit: int, now_s: float) -> float:
+        times_s = self._times_s[account_id]
         while times_s and times_s[0] <= now_s - WINDOW_S:
             times_s.popleft()
         if len(times_s) < limit:
-            times_s.append(now_s)
             return 0.0
         # Not the oldest: the limit may have been lowered while more were let in.
         return times_s[len(times_s) - limit] + WINDOW_S - now_s

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sirocco.catalog import EMBEDDED_MODEL_ID, Catalog, CatalogEntry
+from sirocco.engine.process.client import EngineClient
 from sirocco.engine.process.generation import Generation
 from sirocco.engine.request import Request
 from sirocco.errors import (
@@ -13,6 +14,7 @@ from sirocco.errors import (
     InvalidInput,
     LoraNotSupported,
     OutOfCapacity,
+    SiroccoError,
     Unavailable,
 )
 from sirocco.service.access import Caller
@@ -153,6 +155,13 @@ class Service:
         """Raise Unavailable while the server shuts down."""
         if self._is_draining:
             raise Unavailable("The server is shutting down.")
+
+    def running_engine(self, model_id: str) -> EngineClient | None:
+        """Return the engine that would answer for a model, if one runs; start nothing."""
+        try:
+            return self.engines.running_engine(self.serving(self.catalog.find(model_id)))
+        except SiroccoError:
+            return None
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
         """Take nothing new, and let what is live end; then end the rest with an error.

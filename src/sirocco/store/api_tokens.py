@@ -134,7 +134,7 @@ class ApiTokens:
         if not SECRET_FORMAT.match(secret):
             return None
         with self._database.connect() as connection:
-            query = _SELECT.where(api_tokens.c.digest == self._digest(secret))
+            query = _SELECT.where(api_tokens.c.digest == self.digest(secret))
             row = connection.execute(query).one_or_none()
         if row is None or row.revoked_at is not None:
             return None
@@ -163,20 +163,21 @@ class ApiTokens:
             result = connection.execute(statement.values(revoked_at=self._clock()))
         return result.rowcount == 1
 
+    def digest(self, secret: str) -> str:
+        """Return what is kept of a secret, by which it is found again."""
+        return hmac.digest(self._pepper, secret.encode(), "sha256").hex()
+
     def _values(self, token: ApiToken, secret: str) -> dict[str, object]:
         return {
             "id": token.id,
             "account_id": token.account_id,
             "name": token.name,
             "prefix": token.prefix,
-            "digest": self._digest(secret),
+            "digest": self.digest(secret),
             "created_at": token.created_at,
             "expires_at": token.expires_at,
             "scopes": scopes_text(token.scopes),
         }
-
-    def _digest(self, secret: str) -> str:
-        return hmac.digest(self._pepper, secret.encode(), "sha256").hex()
 
 
 def _token(row: Row[Any]) -> ApiToken:

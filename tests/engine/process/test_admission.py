@@ -1,6 +1,8 @@
 """The places of an engine: never more than there are, and no account keeps the others out."""
 
+import copy
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from hypothesis import settings
@@ -21,6 +23,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.admission = Admission(N_PLACES)
         self.live: dict[str, str] = {}  # request id → account, oldest first
         self.started: set[str] = set()
+        self.expected: dict[str, str] = {}
         self.n_asked = 0
 
     def n_live(self, account):
@@ -29,10 +32,47 @@ class AdmissionMachine(RuleBasedStateMachine):
     def unstarted(self, account):
         return [r for r, owner in self.live.items() if owner == account and r not in self.started]
 
+    def new_request_id(self):
+        self.n_asked += 1
+        return f"r{self.n_asked}"
+
+    @rule(account=st.sampled_from("abc"))
+    def expect(self, account):
+        request_id = self.new_request_id()
+        ahead = [r for r, owner in self.expected.items() if owner == account]
+        later = copy.deepcopy(self.admission)
+        for one in ahead:
+            with suppress(OutOfCapacity):
+                later.admit(one, account)
+        try:
+            self.admission.expect(request_id, account)
+        except OutOfCapacity:
+            with pytest.raises(OutOfCapacity):
+                later.admit(request_id, account)
+        else:
+            self.expected[request_id] = account
+            if len(self.live) + len(ahead) < N_PLACES or not ahead:
+                later.admit(request_id, account)
+
+    @precondition(lambda self: self.expected)
+    @rule(data=st.data())
+    def forget(self, data):
+        request_id = data.draw(st.sampled_from(sorted(self.expected)))
+        self.admission.forget(request_id)
+        self.admission.forget(request_id)
+        del self.expected[request_id]
+
+    @precondition(lambda self: self.expected)
+    @rule(data=st.data())
+    def admit_expected(self, data):
+        request_id = data.draw(st.sampled_from(sorted(self.expected)))
+        self.admit_as(request_id, self.expected.pop(request_id))
+
     @rule(account=st.sampled_from("abc"))
     def admit(self, account):
-        self.n_asked += 1
-        request_id = f"r{self.n_asked}"
+        self.admit_as(self.new_request_id(), account)
+
+    def admit_as(self, request_id, account):
         was_full = len(self.live) == N_PLACES
         before = Counter(self.live.values())
         try:
@@ -70,6 +110,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     @invariant()
     def counts_agree(self):
         assert self.admission.n_live == len(self.live) <= N_PLACES
+        assert self.admission._n_expected == Counter(self.expected.values())
         assert self.admission.n_unstarted == sum(r not in self.started for r in self.live)
 
 
@@ -137,3 +178,18 @@ def test_room_is_looked_for_without_taking_it():
 
     assert admission.n_live == 2
     assert admission.admit("b1", "b") == "a2"
+
+
+def test_a_crowd_that_comes_for_one_free_place_is_not_read_as_a_whole():
+    admission = Admission(3)
+    for i in range(2):
+        admission.admit(f"a{i}", "a")
+    admission.expect("a2", "a")
+
+    with pytest.raises(OutOfCapacity):
+        admission.expect("a3", "a")
+    admission.expect("b0", "b")  # another account's: whose turn it will be is not known yet
+
+    admission.forget("a2")  # it was no good
+    admission.expect("a4", "a")
+    assert admission.n_live == 2

@@ -3,6 +3,10 @@
 The house has a fixed number of places, for running and waiting answers together. When it is
 full, one account cannot keep the others out: a newcomer takes the place of the youngest answer
 that has not begun, of the account with the most places, if that leaves the two more alike.
+
+A request that is still being read has no place. It is *expected*, and whoever of its account
+comes after it is told at once if there will be no place left: so a crowd that comes for the one
+place which has become free is not read as a whole.
 """
 
 import math
@@ -26,6 +30,8 @@ class Admission:
         self._account_of: dict[str, str] = {}
         self._n_live: Counter[str] = Counter()
         self._unstarted: dict[str, dict[str, None]] = {}  # account → its answers, oldest first
+        self._expected: dict[str, str] = {}  # request → its account
+        self._n_expected: Counter[str] = Counter()
 
     @property
     def n_live(self) -> int:
@@ -43,8 +49,24 @@ class Admission:
 
     def check_room(self, account: str) -> None:
         """Raise what `admit` would, and change nothing."""
-        if self.n_live >= self._n_places and self._who_makes_room(account) is None:
-            raise OutOfCapacity(f"all {self._n_places} places are taken")
+        self._check_room(account, n_ahead=0)
+
+    def expect(self, request_id: str, account: str) -> None:
+        """Note that a request is being read, which will ask for a place; end it with `forget`.
+
+        Raises: OutOfCapacity if there will be none for it, once all that are expected of its
+            account have theirs. Those of other accounts do not count: whose turn it is then is
+            told by `admit` alone.
+        """
+        self._check_room(account, n_ahead=self._n_expected[account])
+        self._expected[request_id] = account
+        self._n_expected[account] += 1
+
+    def forget(self, request_id: str) -> None:
+        """Expect a request no more; again does nothing."""
+        account = self._expected.pop(request_id, None)
+        if account is not None:
+            _count_down(self._n_expected, account)
 
     def admit(self, request_id: str, account: str) -> str | None:
         """Give a place to an answer.
@@ -52,6 +74,7 @@ class Admission:
         Returns: the id of the answer that has to make room, whose place is gone; else None.
         Raises: OutOfCapacity if all places are taken and the account has its share of them.
         """
+        self.forget(request_id)
         pushed_out = None
         if self.n_live >= self._n_places:
             pushed_out = self._who_makes_room(account)
@@ -75,12 +98,17 @@ class Admission:
         if account is None:
             return
         self._forget_unstarted(request_id, account)
-        self._n_live[account] -= 1
-        if not self._n_live[account]:
-            del self._n_live[account]
+        _count_down(self._n_live, account)
 
-    def _who_makes_room(self, account: str) -> str | None:
+    def _check_room(self, account: str, *, n_ahead: int) -> None:
+        is_full = self.n_live + n_ahead >= self._n_places
+        if is_full and self._who_makes_room(account, n_ahead=n_ahead) is None:
+            raise OutOfCapacity(f"all {self._n_places} places are taken")
+
+    def _who_makes_room(self, account: str, *, n_ahead: int = 0) -> str | None:
         """Find the youngest unstarted answer of the account that has the most places.
+
+        The newcomer's account has `n_ahead` places more by then.
 
         Only if that account keeps at least as many as the newcomer's then has: else two accounts
         could push each other out in turns, and nothing would be gained by it.
@@ -88,7 +116,7 @@ class Admission:
         if not self._unstarted:
             return None
         largest = max(self._unstarted, key=lambda name: self._n_live[name])
-        if self._n_live[account] + 1 > self._n_live[largest] - 1:
+        if self._n_live[account] + n_ahead + 1 > self._n_live[largest] - 1:
             return None
         return next(reversed(self._unstarted[largest]))
 
@@ -97,6 +125,13 @@ class Admission:
         mine.pop(request_id, None)
         if not mine:
             self._unstarted.pop(account, None)
+
+
+def _count_down(counter: Counter[str], account: str) -> None:
+    """Take one away; accounts without any are not kept."""
+    counter[account] -= 1
+    if not counter[account]:
+        del counter[account]
 
 
 class Departures:

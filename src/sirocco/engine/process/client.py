@@ -127,6 +127,20 @@ class EngineClient:
         except OutOfCapacity as error:
             raise self._out_of_capacity(str(error)) from error
 
+    def expect(self, request_id: str, account: str) -> None:
+        """Know of a request that is not read yet, until it is submitted or `forget` is called.
+
+        Raises: OutOfCapacity if there will be no place for it; it need not be read then.
+        """
+        try:
+            self._admission.expect(request_id, account)
+        except OutOfCapacity as error:
+            raise self._out_of_capacity(str(error)) from error
+
+    def forget(self, request_id: str) -> None:
+        """Expect a request no more; again does nothing."""
+        self._admission.forget(request_id)
+
     def submit(
         self, request: Request, *, on_over: Callable[[Generation], None] = _nothing
     ) -> Generation:

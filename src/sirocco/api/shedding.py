@@ -1,0 +1,166 @@
+"""The outermost layer: a request that will be refused for lack of room goes no further.
+
+It stands before routing, and parses no more than it must: the path, two headers, and the body's
+`model` where only the body names it. Whatever it does not understand goes on, and is told what is
+wrong with it by those who do.
+"""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sirocco.api.auth import bearer
+from sirocco.api.errors import error_answer
+from sirocco.errors import AuthError, LimitError, SiroccoError
+
+if TYPE_CHECKING:
+    from sirocco.service.shedding import Shedder
+
+_PATH = re.compile(
+    r"/client/v4/accounts/([0-9a-f]{32})/ai/"
+    r"(?:run/(.+)|v1/(?:chat/completions|completions|responses))",
+    re.DOTALL,
+)
+
+_SMALL_BODY = 64 * 1024
+"""Bytes that are read on behind a refusal, so that the connection may stay open."""
+_READ_AHEAD = 256 * 1024
+"""Bytes that are read to find the name of a model."""
+_LINGER_BYTES, _LINGER_S = 1024 * 1024, 1.0
+"""What a client may send on before its connection is closed: it reads our answer after that."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What path and headers say. Attributes: model_id: None if it stands in the body."""
+
+    account_id: str
+    secret: str
+    model_id: str | None
+    headers: Mapping[bytes, bytes]
+
+
+class _Named(msgspec.Struct):
+    """The one member of a body that is looked at."""
+
+    model: str
+
+
+class LoadShedding:
+    """An ASGI middleware; `Shedder` is found as `shedder` in the application's state."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or let pass."""
+        asked = _asked(scope)
+        if asked is None:
+            await self._app(scope, receive, send)
+            return
+        shedder: Shedder = scope["app"].state.shedder
+        caller = shedder.known_caller(asked.secret, asked.account_id)
+        model_id = asked.model_id
+        if caller is not None and model_id is None:
+            model_id, receive = await _named_model(receive)
+        if caller is None or model_id is None:
+            await self._app(scope, receive, send)
+            return
+        request_id = scope.setdefault("state", {})["request_id"] = str(uuid.uuid4())
+        try:
+            engine = shedder.expect(caller, model_id, request_id)
+        except LimitError as error:
+            await _refuse(error, request_id, asked, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if engine is not None:
+                engine.forget(request_id)
+
+
+def _asked(scope: Scope) -> _Asked | None:
+    """Read a request to run a model; None for all others, and for what has no credentials."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    found = _PATH.fullmatch(scope["path"])
+    if found is None:
+        return None
+    headers = dict(scope["headers"])
+    try:
+        secret = bearer(headers.get(b"authorization", b"").decode("latin-1"))
+    except AuthError:
+        return None
+    return _Asked(found[1], secret, found[2], headers)
+
+
+async def _named_model(receive: Receive) -> tuple[str | None, Receive]:
+    """Find the name of a model in a body; give back a `receive` that begins before it.
+
+    The name is None if the body is longer than we read ahead, or says nothing that we understand.
+    """
+    messages: list[Message] = []
+    n_bytes, is_more = 0, True
+    while is_more and n_bytes <= _READ_AHEAD:
+        messages.append(await receive())
+        n_bytes += len(messages[-1].get("body", b""))
+        is_more = messages[-1].get("more_body", False)
+
+    async def again() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    if is_more:
+        return None, again
+    body = b"".join(message.get("body", b"") for message in messages)
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):  # also of a type: no name, no body
+        return msgspec.json.decode(body, type=_Named).model, again
+    return None, again
+
+
+async def _refuse(
+    error: SiroccoError, request_id: str, asked: _Asked, receive: Receive, send: Send
+) -> None:
+    """Answer; read no long body to its end, but close the connection in its middle."""
+    answer = error_answer(error, request_id)
+    is_long = _is_long(asked.headers)
+    if is_long:
+        answer.headers["connection"] = "close"
+    await send(
+        {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}
+    )
+    if is_long:
+        await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+        await _linger(receive)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    else:
+        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def _is_long(headers: Mapping[bytes, bytes]) -> bool:
+    """Tell whether a body is long, or may be: chunked, or waiting for our word to come at all."""
+    length = headers.get(b"content-length", b"")
+    is_short = length.isdigit() and len(length) < 10 and int(length) <= _SMALL_BODY
+    return not is_short or b"expect" in headers
+
+
+async def _linger(receive: Receive) -> None:
+    """Drop what a client is sending for a moment.
+
+    If we closed while its bytes are on their way, the kernel would answer them with a reset, and
+    the client might never see what we have said.
+    """
+    n_bytes = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            while n_bytes < _LINGER_BYTES:
+                message = await receive()
+                n_bytes += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
