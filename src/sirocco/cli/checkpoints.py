@@ -15,7 +15,7 @@ def check_new(out: Path) -> None:
 
 
 def copy_beside_weights(checkpoint: Path, out: Path) -> None:
-    """Copy vocabulary, chat template and generation settings: no change of weights concerns them."""
+    """Copy vocabulary, chat template and generation settings: none concerns weights."""
     for file in checkpoint.iterdir():
         if file.name.startswith(_BESIDE_WEIGHTS) and file.is_file():
             shutil.copy(file, out)

@@ -65,7 +65,7 @@ class EngineKeeper:
     @property
     def running_engine(self) -> EngineClient | None:
         """The engine that takes requests now, if there is one."""
-        return self._engine if self.is_running else None
+        return self._engine if self._engine is not None and self._engine.is_running else None
 
     @property
     def is_down(self) -> bool:
