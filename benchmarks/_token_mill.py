@@ -19,13 +19,18 @@ MAX_LIVE = 1024
 
 
 class MillProcess:
-    """A mill in a process of its own; what `EngineProcess` is for an engine."""
+    """A mill in a process of its own; what `EngineProcess` is for an engine.
 
-    def __init__(self) -> None:
+    Args:
+        max_live: its places.
+    """
+
+    def __init__(self, max_live: int = MAX_LIVE) -> None:
         self.socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())], pass_fds=(theirs.fileno(),)
+                [sys.executable, __file__, str(theirs.fileno()), str(max_live)],
+                pass_fds=(theirs.fileno(),),
             )
         self.pid = self._process.pid
 
@@ -38,10 +43,10 @@ class MillProcess:
         return f"status {self._process.wait()}"
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, max_live: int) -> None:
     """Grind until the other side is gone."""
     connection = Connection(socket.socket(fileno=descriptor))
-    connection.send(Ready(EngineLimits(1 << 30, 1 << 20, 1), MAX_LIVE, MAX_LIVE))
+    connection.send(Ready(EngineLimits(1 << 30, 1 << 20, 1), max_live, max_live))
     left: dict[str, int] = {}
     threading.Thread(target=_grind, args=(connection, left), daemon=True).start()
     while (message := connection.receive()) is not None:
@@ -60,9 +65,9 @@ def _grind(connection: Connection, left: dict[str, int]) -> None:
             if n == 1:
                 del left[request_id]
             reason = FinishReason.LENGTH if n == 1 else None
-            pieces.append(Piece(request_id, " word", (n % 1000,), reason))
+            pieces.append(Piece(request_id, " word", (n % 1000,), reason, is_last=n == 1))
         connection.send(Pieces(pieces, Load(0, len(left), 1, 1)))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))

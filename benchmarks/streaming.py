@@ -14,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from _report import arguments, finish, median_and_p95
-from _token_mill import MillProcess
+from _token_mill import MAX_LIVE, MillProcess
 
 N_STREAMS = (1, 16, 64, 256)
 BODY = {"prompt": "Tell me a long story about the sea.", "stream": True, "max_tokens": 250}
@@ -50,22 +52,27 @@ class Server:
 def main() -> None:
     """Ask the question for a few numbers of streams."""
     options = arguments(str(__doc__)).parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        process = subprocess.Popen(
-            [sys.executable, __file__, "serve", home], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            server = _greeted(process)
-            asyncio.run(_streams(server, 2))  # starts the engine
-            rows = [_measured(server, n_streams, options.runs) for n_streams in N_STREAMS]
-        finally:
-            process.terminate()
-            process.wait(30)
+    with tempfile.TemporaryDirectory() as home, serving(home, MAX_LIVE) as server:
+        asyncio.run(_streams(server, 2))  # starts the engine
+        rows = [_measured(server, n_streams, options.runs) for n_streams in N_STREAMS]
     finish("streaming", rows, save=options.save)
 
 
-def serve(home: str) -> None:
-    """Be the server, with a mill for each model."""
+@contextmanager
+def serving(home: str, n_places: int) -> Iterator[Server]:
+    """Run a server in a process of its own, with a mill of so many places for each model."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, "serve", home, str(n_places)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield _greeted(process)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def serve(home: str, n_places: int) -> None:
+    """Be the server."""
     from sirocco.app import create_app  # noqa: PLC0415 - the other role has no use for them
     from sirocco.cli.greeting import greeting, owner_of  # noqa: PLC0415
     from sirocco.cli.serve import _listen  # noqa: PLC0415
@@ -77,7 +84,7 @@ def serve(home: str) -> None:
     settings = load_settings(home=home, max_waiting=512)
     configure_logs("error", "text")
     stores = open_stores(settings.home, settings.resolved_database_url)
-    app = create_app(settings, stores, lambda _entry: MillProcess())
+    app = create_app(settings, stores, lambda _entry: MillProcess(n_places))
     owner = owner_of(stores)
     run_server(app, _listen("127.0.0.1", 0), 0,
                on_ready=lambda url: print(greeting(url, owner, settings), flush=True))  # fmt: skip
@@ -140,6 +147,6 @@ async def _stream(server: Server) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        serve(sys.argv[2])
+        serve(sys.argv[2], int(sys.argv[3]))
     else:
         main()

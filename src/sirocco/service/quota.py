@@ -133,7 +133,8 @@ class Quota:
         self._ledger.shutdown()
 
     def _per_minute(self, caller: Caller) -> int | None:
-        return caller.limits.over(self._defaults).per_minute
+        own = caller.limits.per_minute
+        return self._defaults.per_minute if own is None else own
 
     async def _reserve(
         self, account_id: str, request_id: str, worst: WorstCase, limits: Limits

@@ -159,7 +159,10 @@ class Service:
     def running_engine(self, model_id: str) -> EngineClient | None:
         """Return the engine that would answer for a model, if one runs; start nothing."""
         try:
-            return self.engines.running_engine(self.serving(self.catalog.find(model_id)))
+            asked = self.catalog.find(model_id)
+            # An engine that runs is found without a look at the disk, whether weights are there.
+            running = self.engines.running_engine(asked)
+            return running or self.engines.running_engine(self.serving(asked))
         except SiroccoError:
             return None
 
