@@ -99,6 +99,20 @@ def test_too_many_in_a_minute_are_told_when_to_come_back(database, account_id):
     quota.close()
 
 
+def test_a_look_at_the_minute_counts_nothing(database, account_id):
+    quota = Quota(Budgets(database), minute=MinuteWindow(lambda: 0.0))
+    someone = caller(account_id, per_minute=1)
+    for _ in range(3):
+        quota.check(someone)
+    quota.admit(someone)
+
+    with pytest.raises(RateLimited):
+        quota.check(someone)
+
+    quota.check(caller(account_id, per_minute=0))
+    quota.close()
+
+
 def test_without_a_limit_all_are_let_in(quota, account_id):
     for _ in range(1000):
         quota.admit(caller(account_id))
