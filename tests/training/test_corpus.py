@@ -6,7 +6,7 @@ import json
 import pytest
 
 from sirocco.errors import ConfigError
-from sirocco.training.corpus import FACTS, Document, is_held_out, read_source
+from sirocco.training.corpus import WRITTEN, Document, is_held_out, read_source
 
 
 def write_rows(path, rows):
@@ -66,11 +66,10 @@ def test_the_same_text_is_always_held_out_or_never():
     assert all(is_held_out(d, 0.1) == is_held_out(Document(text=d.text), 0.1) for d in documents)
 
 
-def test_facts_are_plain_ascii_questions_each_asked_once(tmp_path):
-    documents = read_source(FACTS, tmp_path)
+@pytest.mark.parametrize("path", WRITTEN)
+def test_written_sources_are_in_the_package_and_depend_on_the_seed_alone(tmp_path, path):
+    one, same, other = (read_source(path, tmp_path, seed=seed) for seed in (1, 1, 2))
 
-    questions = [d.messages[0].content for d in documents]
-    assert len(questions) > 500
-    assert len({q.lower() for q in questions}) == len(questions)
-    assert all(m.content.isascii() for d in documents for m in d.messages)
-    assert any("grouped" in q.lower() for q in questions)
+    assert len(one) > 1000
+    assert one == same
+    assert one != other

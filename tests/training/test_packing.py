@@ -61,18 +61,50 @@ def test_targets_are_the_next_tokens_of_the_same_document(lengths, seq_len, batc
         assert torch.equal(batch.targets[known], batch.token_ids[known] + 1)
 
 
-def test_a_pass_shows_every_document_once():
-    documents = numbered(5, 3, 8)
-    seq_len, n_tokens = 4, 16
+def test_documents_that_fit_a_row_stay_whole():
+    documents = numbered(5, 3, 8, 2, 6, 4)
 
-    rows = batches(documents, seq_len=seq_len, batch_size=1, steps=n_tokens // seq_len, seed=7)
+    for batch in batches(documents, seq_len=7, batch_size=2, steps=20, seed=7):
+        for token_ids, numbers in zip(batch.token_ids, batch.documents, strict=True):
+            for number in set(numbers.tolist()) - {0}:
+                piece = token_ids[numbers == number].tolist()
+                whole = documents[piece[0] // 100 - 1].token_ids.tolist()
+                # A row's last token is a target only, so the row shows all but perhaps one.
+                assert piece in (whole, whole[:-1])
 
-    seen = torch.cat([batch.token_ids.flatten() for batch in rows]).tolist()
-    assert sorted(seen) == sorted(t for d in documents for t in d.token_ids.tolist())
+
+def test_longer_documents_are_cut_and_lose_no_target():
+    n_tokens, seq_len = 23, 5
+    (document,) = numbered(n_tokens)
+    steps = -(-(n_tokens - 1) // seq_len) * 3
+
+    cut = batches([document], seq_len=seq_len, batch_size=1, steps=steps, seed=1)
+
+    targets = torch.cat([batch.targets.flatten() for batch in cut]).tolist()
+    counts = {t: targets.count(t) for t in document.token_ids[1:].tolist()}
+    assert all(2 <= count <= 4 for count in counts.values()), counts
+
+
+def test_what_stays_empty_in_a_row_is_not_learnt():
+    batch = next(batches(numbered(4, 4), seq_len=6, batch_size=1, steps=1, seed=0))
+
+    assert batch.documents[0].tolist() == [1, 1, 1, 1, 0, 0]
+    assert batch.targets[0, 3:].tolist() == [IGNORED] * 3
+
+
+def test_rows_are_nearly_full():
+    documents = numbered(*[3, 9, 17, 30, 41, 12, 5] * 20)
+
+    filled = [
+        float((batch.documents > 0).float().mean())
+        for batch in batches(documents, seq_len=64, batch_size=4, steps=20, seed=3)
+    ]
+
+    assert np.mean(filled) > 0.97
 
 
 def test_the_last_token_of_a_document_does_not_predict_the_next_document():
-    batch = next(batches(numbered(2, 2, 2), seq_len=5, batch_size=1, steps=1, seed=0))
+    batch = next(batches(numbered(2, 2, 2), seq_len=6, batch_size=1, steps=1, seed=0))
 
     borders = batch.documents[0, 1:] != batch.documents[0, :-1]
     assert (batch.targets[0, :-1][borders] == IGNORED).all()

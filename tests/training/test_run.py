@@ -13,9 +13,10 @@ from sirocco.model.config import ModelConfig
 from sirocco.model.weights import load_model
 from sirocco.tokenizer import load_tokenizer
 from sirocco.training import run as run_module
+from sirocco.training.packing import IGNORED, Batch
 from sirocco.training.recipe import Phase, Recipe, Source, load_recipe
 from sirocco.training.run import Listener, run_recipe
-from sirocco.training.trainer import attend_within_documents, learning_rate
+from sirocco.training.trainer import attend_within_documents, learning_rate, loss_of
 
 TINY = ModelConfig(
     vocab_size=300, dim=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, hidden_dim=48,
@@ -79,10 +80,12 @@ class KilledError(Exception):
     pass
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("killed_after", [5, 9])
-def test_a_killed_run_resumes_to_the_same_weights(data, tmp_path, killed_after):
+def test_a_killed_run_resumes_to_the_same_weights(data, tmp_path, killed_after, optimizer):
     """Killed in either phase, one step after a save: that step is done again, nothing else."""
-    run(data, tmp_path / "whole")
+    recipe = dataclasses.replace(RECIPE, optimizer=optimizer)
+    run(data, tmp_path / "whole", recipe=recipe)
 
     def die(progress):
         if progress.step == killed_after:
@@ -90,16 +93,54 @@ def test_a_killed_run_resumes_to_the_same_weights(data, tmp_path, killed_after):
 
     with pytest.raises(KilledError):
         run_recipe(
-            RECIPE, data, tmp_path / "broken", resume=False, device="cpu",
+            recipe, data, tmp_path / "broken", resume=False, device="cpu",
             listener=Listener(said=lambda _: None, stepped=die),
         )  # fmt: skip
-    log, _ = run(data, tmp_path / "broken", resume=True)
+    log, _ = run(data, tmp_path / "broken", recipe=recipe, resume=True)
 
     assert log.step == RECIPE.total_steps
     whole, broken = (
         load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken")
     )
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
+
+
+def test_a_run_starts_from_a_checkpoint_of_any_shape(data, tmp_path, monkeypatch):
+    first, _ = run(data, tmp_path / "first")
+    monkeypatch.setitem(presets.PRESETS, "tiny", dataclasses.replace(TINY, n_layers=3))
+    steps = []
+
+    run_recipe(
+        RECIPE, data, tmp_path / "second", resume=False, device="cpu", listener=listen(steps),
+        start=tmp_path / "first",
+    )  # fmt: skip
+
+    assert load_model(tmp_path / "second").config == TINY
+    assert steps[0].loss < first.losses[0][1] - 1.0
+    first_tokenizer, second_tokenizer = (
+        (tmp_path / name / "tokenizer.json").read_bytes() for name in ("first", "second")
+    )
+    assert first_tokenizer == second_tokenizer
+
+
+def test_a_loss_is_the_mean_over_what_counts_alone():
+    """Leaving out rows of the head changes no loss and no gradient."""
+    model = presets.random_model(TINY, seed=1).requires_grad_(True)
+    generator = torch.Generator().manual_seed(1)
+    token_ids = torch.randint(0, 300, (2, 8), generator=generator)
+    targets = torch.where(
+        torch.rand(2, 8, generator=generator) < 0.5, token_ids.roll(-1, 1), IGNORED
+    )
+    documents = torch.ones(2, 8, dtype=torch.long)
+
+    loss = loss_of(model, Batch(token_ids, targets, documents), reduction="mean")
+
+    positions = torch.arange(8).repeat(2)
+    logits = model(
+        token_ids.flatten(), positions, attend=attend_within_documents(documents, TINY.window)
+    )
+    expected = torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED)
+    torch.testing.assert_close(loss, expected)
 
 
 def test_an_old_run_is_not_overwritten_without_being_asked(data, tmp_path):
@@ -138,6 +179,16 @@ def test_learning_rate_warms_up_then_falls_to_its_floor():
     assert rates[-1] == pytest.approx(RECIPE.min_lr)
 
 
+def test_learning_rate_may_stay_at_its_peak_before_it_falls():
+    recipe = dataclasses.replace(RECIPE, constant_steps=6)
+
+    rates = [learning_rate(recipe, step) for step in range(recipe.total_steps + 1)]
+
+    assert rates[2:9] == pytest.approx([5e-3] * 7)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[-1] == pytest.approx(recipe.min_lr)
+
+
 def test_packed_documents_do_not_see_each_other():
     documents = torch.tensor([[1, 1, 2, 2, 2]])
     attend = attend_within_documents(documents, window=None)
@@ -164,6 +215,7 @@ def test_the_recipe_in_the_package_is_whole():
         (("seed = 1", ""), "seed"),
         (('loss = "answers"', 'loss = "some"'), "'loss' is 'all' or 'answers'"),
         (('"float16"', '"int3"'), "'weights' is"),
+        (("seed = 1", 'seed = 1\noptimizer = "sgd"'), "'optimizer' is adamw or muon, not 'sgd'"),
         (("[[phase]]", "[phase"), "recipe"),
     ],
 )

@@ -7,18 +7,21 @@ run and a document that stands in two files lies on the same side in both.
 import gzip
 import hashlib
 import json
-import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from sirocco.errors import ConfigError
+from sirocco.training import wordings
 from sirocco.types import Message
 
-FACTS = "sirocco:facts"
-"""The path of a source that means the questions and answers in the package."""
+WRITTEN: dict[str, Callable[[int], Iterator[tuple[Message, ...]]]] = {
+    "sirocco:pairs": wordings.single_turns,
+    "sirocco:talks": wordings.talks,
+    "sirocco:stories": wordings.stories,
+}
+"""Paths of sources that mean conversations written for the embedded model, in the package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,16 @@ class Document:
         return int.from_bytes(digest, "big") / 2**64
 
 
-def read_source(path: str, data: Path) -> list[Document]:
-    """All documents of a source: `.jsonl`, `.txt` (each also `.gz`), a folder of them, or FACTS.
+def read_source(path: str, data: Path, *, seed: int = 1) -> list[Document]:
+    """All documents of a source: `.jsonl`, `.txt` (each also `.gz`), a folder of them, or WRITTEN.
+
+    Args:
+        seed: chooses the wordings of a source of WRITTEN.
 
     Raises: ConfigError naming the file, and the line where there is one.
     """
-    if path == FACTS:
-        return list(_read_facts())
+    if path in WRITTEN:
+        return [Document(messages=messages) for messages in WRITTEN[path](seed)]
     file = data / path
     if file.is_dir():
         return [d for f in sorted(file.iterdir()) if f.is_file() for d in _read_file(f)]
@@ -102,12 +108,3 @@ def _conversation(rows: list[dict[str, str]]) -> tuple[Message, ...]:
     if len(messages) < 2:
         raise ValueError("a conversation needs a question and an answer")
     return tuple(messages)
-
-
-def _read_facts() -> Iterator[Document]:
-    text = (resources.files("sirocco.training") / "facts.toml").read_text("utf-8")
-    for fact in tomllib.loads(text)["fact"]:
-        for question in fact["questions"]:
-            yield Document(
-                messages=(Message("user", question), Message("assistant", fact["answer"]))
-            )

@@ -1,12 +1,12 @@
-"""Documents as one long row of tokens, cut into batches.
+"""Documents packed side by side into rows of tokens, and rows into batches.
 
-Rows are packed without padding. Documents that share a row do not see each other: attention
-is masked by their numbers. Rotary positions need no reset, since only distances matter.
+Documents that share a row do not see each other: attention is masked by their numbers. Rotary
+positions need no reset, since only distances matter.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +17,13 @@ from sirocco.tokenizer.base import Tokenizer
 from sirocco.tokenizer.chat import encode_messages
 from sirocco.training.corpus import Document
 
+_Item = TypeVar("_Item")
+
 IGNORED = -100
 """The target of a token that the loss leaves out; cross-entropy's own default."""
+
+N_AT_HAND = 64
+"""Pieces of documents to choose the next one of a row from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,37 +75,61 @@ def _one(token_id: int | None) -> list[int]:
     return [] if token_id is None else [token_id]
 
 
-def repeated(encoded: Sequence[Encoded], repeat: float, rng: np.random.Generator) -> list[Encoded]:
+def repeated(documents: Sequence[_Item], repeat: float, rng: np.random.Generator) -> list[_Item]:
     """Every document ⌊repeat⌋ times, and a random share of them once more."""
     whole = int(repeat)
-    n_extra = round((repeat - whole) * len(encoded))
-    extra = rng.permutation(len(encoded))[:n_extra]
-    return [*encoded] * whole + [encoded[i] for i in extra]
+    n_extra = round((repeat - whole) * len(documents))
+    extra = rng.permutation(len(documents))[:n_extra]
+    return [*documents] * whole + [documents[i] for i in extra]
 
 
 def batches(
     encoded: Sequence[Encoded], *, seq_len: int, batch_size: int, steps: int, seed: int
 ) -> Iterator[Batch]:
-    """Cut `steps` batches from endless passes, each in an order of its own, given by the seed."""
-    rows = _rows(encoded, seq_len, seed)
+    """Pack `steps` batches from endless passes, each in an order of its own, given by the seed.
+
+    Documents stay whole where they fit a row: an answer without its question teaches a model
+    to make things up.
+    """
+    rows = _rows(_pieces(encoded, seq_len, seed), seq_len)
     for _ in range(steps):
         yield _collate([next(rows) for _ in range(batch_size)])
 
 
-def _rows(encoded: Sequence[Encoded], seq_len: int, seed: int) -> Iterator[NDArray[np.int32]]:
-    """Rows of [3, seq_len + 1]: token ids, learnt, document number."""
+def _pieces(encoded: Sequence[Encoded], seq_len: int, seed: int) -> Iterator[NDArray[np.int32]]:
+    """Documents without end, as [3, ≤ seq_len + 1]: token ids, learnt, document number.
+
+    Of one that is longer, the last token of a piece is the first of the next.
+    """
     rng = np.random.default_rng(seed)
-    buffer = np.zeros((3, 0), dtype=np.int32)
     number = 0
     while True:
         for index in rng.permutation(len(encoded)):
             item = encoded[index]
-            number += 1
-            columns = np.stack([item.token_ids, item.learnt, np.full_like(item.token_ids, number)])
-            buffer = np.concatenate([buffer, columns], axis=1)
-            while buffer.shape[1] > seq_len:
-                yield buffer[:, : seq_len + 1]
-                buffer = buffer[:, seq_len:]  # the last token is the next row's first
+            for start in range(0, max(1, len(item.token_ids) - 1), seq_len):
+                number += 1
+                span = slice(start, start + seq_len + 1)
+                token_ids, learnt = item.token_ids[span], item.learnt[span]
+                yield np.stack([token_ids, learnt, np.full_like(token_ids, number)])
+
+
+def _rows(pieces: Iterator[NDArray[np.int32]], seq_len: int) -> Iterator[NDArray[np.int32]]:
+    """Fill rows of [3, seq_len + 1] with the longest pieces at hand that still fit.
+
+    What stays empty is document 0, of which nothing is learnt.
+    """
+    at_hand = [next(pieces) for _ in range(N_AT_HAND)]
+    while True:
+        row = np.zeros((3, seq_len + 1), dtype=np.int32)
+        used = 0
+        while fitting := [i for i, p in enumerate(at_hand) if used + p.shape[1] <= seq_len + 1]:
+            # The oldest piece opens a row, so that none waits for ever.
+            chosen = max(fitting, key=lambda i: at_hand[i].shape[1]) if used else fitting[0]
+            piece = at_hand.pop(chosen)
+            row[:, used : used + piece.shape[1]] = piece
+            used += piece.shape[1]
+            at_hand.append(next(pieces))
+        yield row
 
 
 def _collate(rows: list[NDArray[np.int32]]) -> Batch:

@@ -49,11 +49,13 @@ class Recipe:
     Attributes:
         preset: name in `model/presets.py`.
         seq_len, batch_size: tokens of a packed row; rows of a step.
-        peak_lr, min_lr, warmup_steps: warm-up, then a cosine over all phases.
-        weight_decay, clip_norm: of AdamW on matrices; largest norm of a gradient.
+        peak_lr, min_lr, warmup_steps, constant_steps: warm-up, steps at the peak, then a cosine
+            to the end of all phases.
+        weight_decay, clip_norm: of matrices; largest norm of a gradient.
         held_out: share of each source's documents kept for evaluation.
         eval_every, save_every: steps.
         weights: dtype of the checkpoint that is written at the end.
+        optimizer: AdamW, or Muon for the matrices inside the layers and AdamW for the rest.
         systems: system messages, so that the model learns to answer under one.
     """
 
@@ -73,6 +75,8 @@ class Recipe:
     weights: Literal["float32", "float16", "bfloat16"]
     phase: tuple[Phase, ...]
     systems: tuple[str, ...] = ()
+    constant_steps: int = 0
+    optimizer: Literal["adamw", "muon"] = "adamw"
 
     @property
     def total_steps(self) -> int:
@@ -112,6 +116,8 @@ def _recipe(raw: dict[str, Any]) -> Recipe:
         raise ValueError("a phase's 'loss' is 'all' or 'answers'")
     if not recipe.systems and any(s.system_share for phase in phases for s in phase.source):
         raise ValueError("a 'system_share' needs 'systems' to choose from")
+    if recipe.optimizer not in ("adamw", "muon"):
+        raise ValueError(f"'optimizer' is adamw or muon, not {recipe.optimizer!r}")
     if recipe.weights not in ("float32", "float16", "bfloat16"):
         raise ValueError(f"'weights' is float32, float16 or bfloat16, not {recipe.weights!r}")
     return recipe

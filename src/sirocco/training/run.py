@@ -1,5 +1,6 @@
 """A whole run: texts → vocabulary → batches → steps → a checkpoint in the Hugging Face layout."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,14 +11,15 @@ import torch
 
 from sirocco.errors import BackendUnavailable, ConfigError
 from sirocco.model.presets import preset, random_model
-from sirocco.model.weights import save_model
+from sirocco.model.transformer import Transformer
+from sirocco.model.weights import load_model, save_model
 from sirocco.tokenizer import load_tokenizer
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.training import packing, trainer
 from sirocco.training.bpe import train_tokenizer
 from sirocco.training.corpus import Document, is_held_out, read_source, with_system
 from sirocco.training.packing import Batch, Encoded
-from sirocco.training.recipe import Phase, Recipe
+from sirocco.training.recipe import Phase, Recipe, Source
 from sirocco.training.state import RunLog, load_state, save_state
 from sirocco.training.trainer import Progress
 
@@ -34,9 +36,21 @@ class Listener:
 
 
 def run_recipe(
-    recipe: Recipe, data: Path, out: Path, *, resume: bool, device: str, listener: Listener
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool,
+    device: str,
+    listener: Listener,
+    start: Path | None = None,
 ) -> RunLog:
     """Train by a recipe into the folder `out`; a resumed run ends as an unbroken one would.
+
+    Args:
+        start: folder of a checkpoint whose weights, shape and tokenizer the run begins with;
+            None draws random weights of the recipe's preset and learns a vocabulary.
+            A resumed run is given the same one.
 
     Raises: ConfigError if `out` holds a run and `resume` is False, or a source is unreadable;
         CheckpointError if there is no run to resume.
@@ -44,10 +58,12 @@ def run_recipe(
     if not resume and (out / "state.safetensors").exists():
         raise ConfigError(f"{out} holds a run already: add --resume to go on, or name another")
     out.mkdir(parents=True, exist_ok=True)
+    if start is not None:
+        shutil.copyfile(start / "tokenizer.json", out / "tokenizer.json")
     tokenizer = _tokenizer(recipe, data, out, listener)
-    run = _Run(recipe, out, device=device, listener=listener)
+    run = _Run(_first_model(recipe, start, device), recipe, out, listener=listener)
     if resume:
-        run.log = load_state(out, run.model, run.optimizer)
+        run.log = load_state(out, run.model, run.optimizers)
     first_step = 0
     for number, phase in enumerate(recipe.phase):
         if run.log.step < first_step + phase.steps:
@@ -57,6 +73,12 @@ def run_recipe(
         first_step += phase.steps
     save_model(run.model, out, dtype=getattr(torch, recipe.weights))
     return run.log
+
+
+def _first_model(recipe: Recipe, start: Path | None, device: str) -> Transformer:
+    if start is not None:
+        return load_model(start, device=device)
+    return random_model(preset(recipe.preset), seed=recipe.seed, device=device)
 
 
 def check_device(device: str) -> None:
@@ -70,18 +92,19 @@ def check_device(device: str) -> None:
 class _Run:
     """A network on its way through the steps, with its optimiser and its log."""
 
-    def __init__(self, recipe: Recipe, out: Path, *, device: str, listener: Listener) -> None:
+    def __init__(
+        self, model: Transformer, recipe: Recipe, out: Path, *, listener: Listener
+    ) -> None:
         self._recipe, self._out, self._listener = recipe, out, listener
-        self.model = random_model(preset(recipe.preset), seed=recipe.seed, device=device)
-        self.model.requires_grad_(True)
-        self.optimizer = trainer.make_optimizer(self.model, recipe)
+        self.model = model.requires_grad_(True)
+        self.optimizers = trainer.make_optimizers(self.model, recipe)
         self.log = RunLog()
 
     def train(self, phase: Phase, texts: "_PhaseTexts", first_step: int) -> None:
         """Do what is left of one phase, evaluating and saving on the way."""
         recipe, last = self._recipe, first_step + phase.steps
         for progress in trainer.train_phase(
-            self.model, self.optimizer, recipe, texts.batches(), phase=phase.name,
+            self.model, self.optimizers, recipe, texts.batches(), phase=phase.name,
             first_step=first_step, skip=self.log.step - first_step, clock=time.perf_counter,
         ):  # fmt: skip
             self._listener.stepped(progress)
@@ -89,7 +112,7 @@ class _Run:
             if _is_due(progress.step, recipe.eval_every, last):
                 self._evaluate(phase, texts)
             if _is_due(progress.step, recipe.save_every, last):
-                save_state(self._out, self.model, self.optimizer, self.log)
+                save_state(self._out, self.model, self.optimizers, self.log)
 
     def _evaluate(self, phase: Phase, texts: "_PhaseTexts") -> None:
         held_out = texts.held_out_batches()
@@ -116,13 +139,17 @@ class _PhaseTexts:
         self._learnt: list[Encoded] = []
         self._held_out: list[Encoded] = []
         for source in self._phase.source:
-            kept: list[Encoded] = []
-            for document in read_source(source.path, data):
-                shown = with_system(document, recipe.systems, source.system_share)
-                encoded = packing.encode(shown, tokenizer, TEMPLATE, self._phase.loss)
-                aside = is_held_out(document, recipe.held_out)
-                (self._held_out if aside else kept).append(encoded)
-            self._learnt += packing.repeated(kept, source.repeat, rng)
+            documents = read_source(source.path, data, seed=self._seed)
+            aside = [d for d in documents if is_held_out(d, recipe.held_out)]
+            kept = [d for d in documents if not is_held_out(d, recipe.held_out)]
+            chosen = packing.repeated(kept, source.repeat, rng)
+            encoded = {d: self._encoded(d, source, tokenizer) for d in {*chosen, *aside}}
+            self._learnt += [encoded[d] for d in chosen]
+            self._held_out += [encoded[d] for d in aside]
+
+    def _encoded(self, document: Document, source: Source, tokenizer: Tokenizer) -> Encoded:
+        shown = with_system(document, self._recipe.systems, source.system_share)
+        return packing.encode(shown, tokenizer, TEMPLATE, self._phase.loss)
 
     def batches(self) -> Iterator[Batch]:
         """Give the phase's steps, the same ones each time it is asked."""

@@ -5,6 +5,7 @@ Tensors are safetensors and the rest is JSON: nothing here can run code when it 
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,18 +35,24 @@ class RunLog:
     held_out: list[tuple[int, str, float]] = field(default_factory=list)
 
 
-def save_state(folder: Path, model: Transformer, optimizer: torch.optim.AdamW, log: RunLog) -> None:
+def save_state(
+    folder: Path, model: Transformer, optimizers: Sequence[torch.optim.Optimizer], log: RunLog
+) -> None:
     """Write the run; the old one stays whole until the new one is."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    for number, optimizer in enumerate(optimizers):
+        for index, moments in optimizer.state_dict()["state"].items():
+            place = f"optimizer.{number}.{index}"
+            tensors |= {f"{place}.{name}": tensor for name, tensor in moments.items()}
     draft = folder / "state.safetensors.part"
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, draft, metadata={"log": json.dumps(asdict(log))})
     os.replace(draft, folder / "state.safetensors")  # noqa: PTH105 - atomic, unlike write
 
 
-def load_state(folder: Path, model: Transformer, optimizer: torch.optim.AdamW) -> RunLog:
+def load_state(
+    folder: Path, model: Transformer, optimizers: Sequence[torch.optim.Optimizer]
+) -> RunLog:
     """Restore a run in place and return its log.
 
     Raises: CheckpointError if the folder holds no run, or one of another shape.
@@ -55,9 +62,10 @@ def load_state(folder: Path, model: Transformer, optimizer: torch.optim.AdamW) -
         tensors = load_file(file)
         log = RunLog(**json.loads(_metadata(file)["log"]))
         model.load_state_dict(_under(tensors, "model."))
-        state = optimizer.state_dict()
-        state["state"] = _moments(_under(tensors, "optimizer."))
-        optimizer.load_state_dict(state)
+        for number, optimizer in enumerate(optimizers):
+            state = optimizer.state_dict()
+            state["state"] = _moments(_under(tensors, f"optimizer.{number}."))
+            optimizer.load_state_dict(state)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} holds no run to resume") from error
     except Exception as error:

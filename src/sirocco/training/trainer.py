@@ -1,7 +1,7 @@
 """The training loop: batches in, smaller loss out, and a state on disk that it can go on from."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from sirocco.attention.base import Attend
 from sirocco.attention.dense import causal_mask
 from sirocco.model.transformer import Transformer
+from sirocco.training.muon import Muon
 from sirocco.training.packing import IGNORED, Batch
 from sirocco.training.recipe import Recipe
 
@@ -28,35 +29,46 @@ class Progress:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up to `peak_lr`, then half a cosine down to `min_lr` at the last step."""
+    """Linear warm-up to `peak_lr`, `constant_steps` there, then half a cosine to `min_lr`."""
     if step < recipe.warmup_steps:
         return recipe.peak_lr * (step + 1) / recipe.warmup_steps
-    done = (step - recipe.warmup_steps) / max(1, recipe.total_steps - recipe.warmup_steps)
+    falls_from = recipe.warmup_steps + recipe.constant_steps
+    done = max(0, step - falls_from) / max(1, recipe.total_steps - falls_from)
     return recipe.min_lr + (recipe.peak_lr - recipe.min_lr) * (1 + math.cos(math.pi * done)) / 2
 
 
-def make_optimizer(model: Transformer, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW; only matrices decay. Source: Loshchilov & Hutter 2019; β₂ of Touvron 2023 §2.2."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
+def make_optimizers(model: Transformer, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or Muon for the layers' matrices and AdamW for the rest.
+
+    Only matrices decay. Source: Loshchilov & Hutter 2019; β₂ of Touvron 2023 §2.2.
+    """
     vectors = [p for p in model.parameters() if p.dim() == 1]
+    inner = [p for p in model.layers.parameters() if p.dim() > 1]
+    outer = [p for p in model.parameters() if p.dim() > 1 and all(p is not q for q in inner)]
+    by_muon, by_adam = (inner, outer) if recipe.optimizer == "muon" else ([], [*outer, *inner])
     groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": by_adam, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.peak_lr, betas=(0.9, 0.95))
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=recipe.peak_lr, betas=(0.9, 0.95))
+    ]
+    if by_muon:
+        optimizers.append(Muon(by_muon, lr=recipe.peak_lr, weight_decay=recipe.weight_decay))
+    return optimizers
 
 
 def loss_of(model: Transformer, batch: Batch, *, reduction: Literal["mean", "sum"]) -> Tensor:
     """Cross-entropy (nats) of the targets that count, as their mean or their sum."""
     n_rows, seq_len = batch.token_ids.shape
     positions = torch.arange(seq_len, device=batch.token_ids.device).repeat(n_rows)
+    targets = batch.targets.flatten()
+    counted = (targets != IGNORED).nonzero().flatten()  # the head is a third of a small model
     logits = model(
         batch.token_ids.flatten(), positions,
-        attend=attend_within_documents(batch.documents, model.config.window),
+        attend=attend_within_documents(batch.documents, model.config.window), rows=counted,
     )  # fmt: skip
-    return F.cross_entropy(
-        logits, batch.targets.flatten(), ignore_index=IGNORED, reduction=reduction
-    )
+    return F.cross_entropy(logits, targets[counted], reduction=reduction)
 
 
 def attend_within_documents(documents: Tensor, window: int | None) -> Attend:
@@ -78,16 +90,22 @@ def attend_within_documents(documents: Tensor, window: int | None) -> Attend:
 
 
 def train_step(
-    model: Transformer, optimizer: torch.optim.AdamW, batch: Batch, *, lr: float, clip_norm: float
+    model: Transformer,
+    optimizers: Sequence[torch.optim.Optimizer],
+    batch: Batch,
+    *,
+    lr: float,
+    clip_norm: float,
 ) -> float:
     """One step down the gradient; returns the loss before it."""
-    for group in optimizer.param_groups:
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["lr"] = lr
     loss = loss_of(model, batch, reduction="mean")
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
     return loss.item()
 
 
@@ -103,7 +121,7 @@ def evaluate(model: Transformer, held_out: list[Batch]) -> float:
 
 def train_phase(
     model: Transformer,
-    optimizer: torch.optim.AdamW,
+    optimizers: Sequence[torch.optim.Optimizer],
     recipe: Recipe,
     phase_batches: Iterator[Batch],
     *,
@@ -124,6 +142,6 @@ def train_phase(
             continue
         step, started = first_step + index, clock()
         lr = learning_rate(recipe, step)
-        loss = train_step(model, optimizer, batch, lr=lr, clip_norm=recipe.clip_norm)
+        loss = train_step(model, optimizers, batch, lr=lr, clip_norm=recipe.clip_norm)
         elapsed_s = max(clock() - started, 1e-9)
         yield Progress(step + 1, phase, loss, lr, batch.token_ids.numel() / elapsed_s)

@@ -1,0 +1,72 @@
+"""What people wrote becomes documents; the exam is asked in words that none of them holds."""
+
+import re
+
+import pytest
+
+from sirocco.training.wordings import all_facts, exam_questions, single_turns, stories, talks
+
+
+def bare(text):
+    return re.sub(r"[^a-z0-9+*/ -]", "", text.lower()).strip()
+
+
+@pytest.mark.parametrize("source", [single_turns, talks, stories])
+def test_every_slot_is_filled_and_text_is_plain(source):
+    contents = [message.content for talk in source(seed=1) for message in talk]
+
+    assert all(text == text.strip() and text for text in contents)
+    assert all(text.isascii() and "{" not in text and "  " not in text for text in contents)
+
+
+@pytest.mark.parametrize("source", [single_turns, talks, stories])
+def test_turns_alternate_and_end_with_the_assistant(source):
+    for talk in source(seed=1):
+        roles = [message.role for message in talk]
+        assert roles == ["user", "assistant"] * (len(talk) // 2)
+
+
+def test_no_two_facts_answer_the_same_question_differently():
+    answers: dict[str, set[str]] = {}
+    for fact in all_facts():
+        for question in fact.questions:
+            answers.setdefault(bare(question), set()).add(fact.answer)
+
+    assert {q: a for q, a in answers.items() if len(a) > 1} == {}
+
+
+def test_a_story_has_five_sentences():
+    counts = [
+        len(re.findall(r"[.!?]\"?(?= [A-Z\"]|$)", answer.content)) for _, answer in stories(seed=1)
+    ]
+
+    assert sum(count == 5 for count in counts) > 0.9 * len(counts)
+    assert all(4 < count < 8 for count in counts)
+
+
+def test_the_hero_of_a_story_is_the_one_that_was_asked_for():
+    for question, answer in stories(seed=1):
+        if asked := re.search(r"story about (?:an?|the) ([a-z ]+)[.?!]*$", question.content):
+            assert asked[1].split()[-1] in answer.content.lower(), question
+
+
+@pytest.mark.parametrize("seed", [1, 2001])
+def test_no_exam_question_is_trained_on(seed):
+    trained = {
+        bare(message.content)
+        for source in (single_turns, talks, stories)
+        for talk in source(seed=seed)
+        for message in talk
+        if message.role == "user"
+    }
+
+    leaked = [question for question in exam_questions() if bare(question.question) in trained]
+
+    assert leaked == []
+
+
+def test_the_exam_asks_about_every_topic():
+    topics = {question.topic for question in exam_questions()}
+
+    assert {"attention", "inference", "models", "sirocco", "capitals", "people"} <= topics
+    assert len(exam_questions()) > 300
