@@ -96,7 +96,10 @@ def test_a_person_is_told_the_result_and_where_the_checkpoint_is(train, options)
 
     assert done.status == 0
     assert done.out.startswith("5 steps in 0.0 minutes; held-out loss: pretrain ")
-    assert done.out.endswith(f"The checkpoint is in {options['--out']}\n")
+    out = options["--out"]
+    assert done.out.endswith(
+        f"The checkpoint is in {out}, its losses are drawn in {out}/loss.svg\n"
+    )
     assert "learning the vocabulary" in done.err
 
 
@@ -152,6 +155,21 @@ def test_an_out_that_is_a_file_is_a_wrong_command_line(train, tmp_path):
 
     assert (done.status, done.out) == (2, "")
     assert "--out" in done.err
+
+
+def test_a_run_starts_from_a_checkpoint(train, options, tmp_path):
+    first = json.loads(train("--json").out)
+
+    again = json.loads(train("--json", out=str(tmp_path / "again"), start=options["--out"]).out)
+
+    assert again["held_out_loss"]["pretrain"] < first["held_out_loss"]["pretrain"]
+
+
+def test_a_start_that_is_not_there_is_a_wrong_command_line(train):
+    done = train("--json", start="/nowhere")
+
+    assert (done.status, done.out) == (2, "")
+    assert "--start" in done.err
 
 
 @pytest.mark.parametrize("missing", ["--data", "--out"])

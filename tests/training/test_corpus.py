@@ -26,12 +26,21 @@ def test_rows_are_texts_or_conversations(tmp_path, name):
     assert [m.content for m in chat.messages] == ["hi", "yo"]
 
 
-def test_a_folder_is_all_of_its_files(tmp_path):
-    (tmp_path / "texts").mkdir()
+def test_a_folder_is_all_texts_in_it(tmp_path):
+    (tmp_path / "texts" / "more").mkdir(parents=True)
     (tmp_path / "texts" / "a.txt").write_text("first")
-    (tmp_path / "texts" / "b.txt").write_text("second")
+    (tmp_path / "texts" / "b.md").write_text("second")
+    (tmp_path / "texts" / "c.png").write_bytes(b"no text")
+    write_rows(tmp_path / "texts" / "more" / "d.jsonl", [{"text": "third"}])
 
-    assert [d.text for d in read_source("texts", tmp_path)] == ["first", "second"]
+    assert [d.text for d in read_source("texts", tmp_path)] == ["first", "second", "third"]
+
+
+def test_a_folder_without_texts_is_named(tmp_path):
+    (tmp_path / "texts").mkdir()
+
+    with pytest.raises(ConfigError, match=r"texts holds no \.jsonl, \.txt, \.md file"):
+        read_source("texts", tmp_path)
 
 
 @pytest.mark.parametrize(

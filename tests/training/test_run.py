@@ -70,6 +70,7 @@ def test_the_loss_falls_and_the_checkpoint_loads(data, tmp_path):
     assert [(step, phase) for step, phase, _ in log.held_out] == [
         (6, "pretrain"), (8, "pretrain"), (12, "tune"), (14, "tune"),
     ]  # fmt: skip
+    assert "held out, tune" in (tmp_path / "out" / "loss.svg").read_text()
     model, tokenizer = load_model(tmp_path / "out"), load_tokenizer(tmp_path / "out")
     assert model.config == TINY
     token_ids = torch.tensor(tokenizer.encode("the cat"))
@@ -201,8 +202,9 @@ def test_packed_documents_do_not_see_each_other():
     torch.testing.assert_close(attend(q, k, v, 0)[2:], before[2:])
 
 
-def test_the_recipe_in_the_package_is_whole():
-    recipe = load_recipe("breeze")
+@pytest.mark.parametrize("name", ["breeze", "plain"])
+def test_the_recipes_in_the_package_are_whole(name):
+    recipe = load_recipe(name)
 
     assert recipe.total_steps == sum(phase.steps for phase in recipe.phase)
     assert recipe.preset in presets.PRESETS

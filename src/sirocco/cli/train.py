@@ -16,13 +16,25 @@ if TYPE_CHECKING:
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="Folder that the recipe's sources lie in.")],
+    data: Annotated[Path, typer.Option(help="Folder of texts that the recipe's sources lie in.")],
     out: Annotated[
         Path, typer.Option(file_okay=False, help="Folder for the run and the finished checkpoint.")
     ],
     recipe: Annotated[
-        str, typer.Option(help="Name of a recipe in the package, or path of a TOML file.")
+        str,
+        typer.Option(
+            help="A recipe in the package, breeze or plain, or the path of a TOML file like them."
+        ),
     ] = "breeze",
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Checkpoint to begin with, its shape and tokenizer included (default: random "
+            "weights). Give the same one with --resume.",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in the folder.")] = False,
     device: Annotated[str, typer.Option(help="Where to train: cpu or cuda.")] = "cpu",
     as_json: Annotated[
@@ -31,7 +43,9 @@ def train(
 ) -> None:
     """Train a small model of the Mistral architecture on a folder of texts.
 
-    A run that is stopped goes on from its last saved step with --resume.
+    The recipe says on which texts, for how many steps, how fast, and from which seed. A run that
+    is stopped goes on from its last saved step with --resume, and ends with the same weights.
+    The folder holds the checkpoint, a picture of the losses (loss.svg), and the run's state.
     """
     from sirocco.training.recipe import load_recipe  # noqa: PLC0415 - torch is slow to import
     from sirocco.training.run import check_device, run_recipe  # noqa: PLC0415
@@ -42,8 +56,9 @@ def train(
     bar = _bar(console)
     with nullcontext() if as_json else bar:
         log = run_recipe(
-            plan, data, out, resume=resume, device=device, listener=_listener(plan, console, bar)
-        )
+            plan, data, out, resume=resume, device=device, start=start,
+            listener=_listener(plan, console, bar),
+        )  # fmt: skip
     _report(plan, log, out, as_json=as_json)
 
 
@@ -87,4 +102,4 @@ def _report(plan: "Recipe", log: "RunLog", out: Path, *, as_json: bool) -> None:
         return
     losses = ", ".join(f"{phase} {loss:.3f}" for phase, loss in held_out.items()) or "not measured"
     print(f"{log.step} steps in {log.train_s / 60:.1f} minutes; held-out loss: {losses}")
-    print(f"The checkpoint is in {out}")
+    print(f"The checkpoint is in {out}, its losses are drawn in {out / 'loss.svg'}")

@@ -16,6 +16,9 @@ from sirocco.errors import ConfigError
 from sirocco.training import wordings
 from sirocco.types import Message
 
+KINDS = (".jsonl", ".txt", ".md")
+"""Files that are read: a document a line, or one document each."""
+
 WRITTEN: dict[str, Callable[[int], Iterator[tuple[Message, ...]]]] = {
     "sirocco:pairs": wordings.single_turns,
     "sirocco:talks": wordings.talks,
@@ -40,7 +43,9 @@ class Document:
 
 
 def read_source(path: str, data: Path, *, seed: int = 1) -> list[Document]:
-    """All documents of a source: `.jsonl`, `.txt` (each also `.gz`), a folder of them, or WRITTEN.
+    """All documents of a source: `.jsonl`, `.txt`, `.md` (each also `.gz`), a folder, or WRITTEN.
+
+    Of a folder all such files are read, those of the folders in it too; other files are not.
 
     Args:
         seed: chooses the wordings of a source of WRITTEN.
@@ -51,7 +56,10 @@ def read_source(path: str, data: Path, *, seed: int = 1) -> list[Document]:
         return [Document(messages=messages) for messages in WRITTEN[path](seed)]
     file = data / path
     if file.is_dir():
-        return [d for f in sorted(file.iterdir()) if f.is_file() for d in _read_file(f)]
+        files = [f for f in sorted(file.rglob("*")) if f.is_file() and _kind(f) in KINDS]
+        if not files:
+            raise ConfigError(f"{file} holds no {', '.join(KINDS)} file, plain or .gz")
+        return [document for f in files for document in _read_file(f)]
     return list(_read_file(file))
 
 
@@ -73,15 +81,19 @@ def with_system(document: Document, systems: Sequence[str], share: float) -> Doc
     return Document(messages=(system, *document.messages))
 
 
-def _read_file(file: Path) -> Iterator[Document]:
+def _kind(file: Path) -> str:
     suffixes = [suffix for suffix in file.suffixes if suffix != ".gz"]
-    kind = suffixes[-1] if suffixes else ""
-    if kind not in (".jsonl", ".txt"):
-        raise ConfigError(f"{file}: a source is .jsonl or .txt, plain or .gz")
+    return suffixes[-1] if suffixes else ""
+
+
+def _read_file(file: Path) -> Iterator[Document]:
+    kind = _kind(file)
+    if kind not in KINDS:
+        raise ConfigError(f"{file}: a source is {', '.join(KINDS)}, plain or .gz")
     try:
         opener = gzip.open if file.suffix == ".gz" else open
         with opener(file, "rt", encoding="utf-8") as lines:
-            if kind == ".txt":
+            if kind != ".jsonl":
                 yield Document(text=lines.read())
                 return
             for number, line in enumerate(lines, start=1):

@@ -18,6 +18,7 @@ from sirocco.tokenizer.base import Tokenizer
 from sirocco.training import packing, trainer
 from sirocco.training.bpe import train_tokenizer
 from sirocco.training.corpus import Document, is_held_out, read_source, with_system
+from sirocco.training.curve import loss_curve
 from sirocco.training.packing import Batch, Encoded
 from sirocco.training.recipe import Phase, Recipe, Source
 from sirocco.training.state import RunLog, load_state, save_state
@@ -25,6 +26,8 @@ from sirocco.training.trainer import Progress
 
 TEMPLATE = "breeze"
 N_HELD_OUT_BATCHES = 8
+CURVE = "loss.svg"
+"""The run's losses as a picture, in its folder, drawn anew with every state that is saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ class _Run:
                 self._evaluate(phase, texts)
             if _is_due(progress.step, recipe.save_every, last):
                 save_state(self._out, self.model, self.optimizers, self.log)
+                picture = loss_curve(self.log, recipe.name)
+                (self._out / CURVE).write_text(picture, encoding="utf-8")
 
     def _evaluate(self, phase: Phase, texts: "_PhaseTexts") -> None:
         held_out = texts.held_out_batches()
