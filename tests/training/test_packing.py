@@ -8,7 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sirocco.tokenizer import load_tokenizer
 from sirocco.tokenizer.byte import ByteTokenizer
+from sirocco.training.bpe import train_tokenizer
 from sirocco.training.corpus import Document
 from sirocco.training.packing import IGNORED, Encoded, batches, encode, repeated
 from sirocco.types import Message
@@ -41,6 +43,20 @@ def test_only_the_answer_of_a_conversation_is_learnt():
 
     learnt = encoded.token_ids[encoded.learnt].tolist()
     assert learnt == [*tokenizer.encode("yo"), tokenizer.eos_id]
+
+
+@pytest.mark.parametrize("system", [[], [Message("system", "be kind")]], ids=["alone", "system"])
+def test_every_answer_of_a_conversation_is_learnt_and_nothing_else(tmp_path, system):
+    train_tokenizer(iter(["hi yo and so on"]), 300, tmp_path / "tokenizer.json")
+    tokenizer = load_tokenizer(tmp_path)
+    turns = [Message("user", "hi"), Message("assistant", "yo"), Message("user", "and"),
+             Message("assistant", "so on")]  # fmt: skip
+
+    encoded = encode(Document(messages=(*system, *turns)), tokenizer, "breeze", "answers")
+
+    eos = tokenizer.eos_id
+    expected = [*tokenizer.encode("yo"), eos, *tokenizer.encode("so on"), eos]
+    assert encoded.token_ids[encoded.learnt].tolist() == expected
 
 
 def test_all_of_a_conversation_is_learnt_when_asked():

@@ -4,7 +4,14 @@ import re
 
 import pytest
 
-from sirocco.training.wordings import all_facts, exam_questions, single_turns, stories, talks
+from sirocco.training.wordings import (
+    ExamQuestion,
+    all_facts,
+    exam_questions,
+    single_turns,
+    stories,
+    talks,
+)  # fmt: skip
 
 
 def bare(text):
@@ -68,5 +75,35 @@ def test_no_exam_question_is_trained_on(seed):
 def test_the_exam_asks_about_every_topic():
     topics = {question.topic for question in exam_questions()}
 
-    assert {"attention", "inference", "models", "sirocco", "capitals", "people"} <= topics
+    assert {"by hand", "attention", "inference", "models", "sirocco", "people"} <= topics
     assert len(exam_questions()) > 300
+
+
+@pytest.mark.parametrize(
+    ("given", "is_right"),
+    [
+        ("The opposite of hot is cold.", True),
+        ("the opposite of hot is cold", True),
+        ("The opposite of hot is warm.", False),
+        ("", False),
+    ],
+)
+def test_an_answer_is_right_with_the_words_that_were_written(given, is_right):
+    question = ExamQuestion("opposites", "hot?", answer="The opposite of hot is cold.")
+
+    assert question.is_met_by(given) is is_right
+
+
+@pytest.mark.parametrize(
+    ("given", "is_right"),
+    [
+        ("It has 8 KV heads.", True),
+        ("Eight KV HEADS.", True),
+        ("8 heads", False),
+        ("kv heads", False),
+    ],
+)
+def test_an_answer_is_right_with_all_phrases(given, is_right):
+    question = ExamQuestion("by hand", "how many?", phrases=(("8", "eight"), ("kv head",)))
+
+    assert question.is_met_by(given) is is_right

@@ -16,6 +16,7 @@ from torch import Tensor
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.tokenizer.chat import encode_messages
 from sirocco.training.corpus import Document
+from sirocco.types import Message
 
 _Item = TypeVar("_Item")
 
@@ -57,18 +58,27 @@ def encode(
 ) -> Encoded:
     """Tokens of one document, with BOS and EOS; conversations in the template that serves them."""
     if document.text is not None:
-        ids = [*_one(tokenizer.bos_id), *tokenizer.encode(document.text)]
-        n_prompt = 0
-    else:
-        *prompt, answer = document.messages
-        ids = encode_messages(tokenizer, prompt, template)
-        n_prompt = len(ids)
-        ids += tokenizer.encode(answer.content.strip())
-    ids += _one(tokenizer.eos_id)
-    learnt = np.ones(len(ids), dtype=np.bool_)
-    if loss == "answers":
-        learnt[:n_prompt] = False
+        ids = [*_one(tokenizer.bos_id), *tokenizer.encode(document.text), *_one(tokenizer.eos_id)]
+        return Encoded(np.asarray(ids, dtype=np.int32), np.ones(len(ids), dtype=np.bool_))
+    *before, answer = document.messages
+    ids = encode_messages(tokenizer, before, template)
+    answers = [*_earlier_answers(document.messages, tokenizer, template), slice(len(ids), None)]
+    ids += [*tokenizer.encode(answer.content.strip()), *_one(tokenizer.eos_id)]
+    learnt = np.full(len(ids), loss == "all", dtype=np.bool_)
+    for span in answers:
+        learnt[span] = True
     return Encoded(np.asarray(ids, dtype=np.int32), learnt)
+
+
+def _earlier_answers(
+    messages: Sequence[Message], tokenizer: Tokenizer, template: str
+) -> Iterator[slice]:
+    """Where the assistant's answers before the last one stand, each with the EOS behind it."""
+    for i, message in enumerate(messages[:-1]):
+        if message.role == "assistant":
+            start = len(encode_messages(tokenizer, messages[:i], template))
+            n_tokens = len(tokenizer.encode(message.content)) + len(_one(tokenizer.eos_id))
+            yield slice(start, start + n_tokens)
 
 
 def _one(token_id: int | None) -> list[int]:

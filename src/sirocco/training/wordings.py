@@ -9,6 +9,7 @@ wordings that it has not seen.
 import random
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -23,6 +24,11 @@ FILES = (
 WORDINGS_PER_FACT = 20
 WORDINGS_PER_ROW = 6
 N_TALKS = 3000
+N_OF_A_SMALL_TOPIC = 10
+"""Exam questions of one table."""
+SAME = 0.8
+"""Likeness of an answer's words to those that were written, from which on it is the same."""
+SHORT_WORDS = 15
 NUMBERS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
     "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
@@ -61,11 +67,28 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class ExamQuestion:
-    """A wording that is never trained on, and the answer that was written for it."""
+    """A wording that is never trained on, and how its answer is judged.
+
+    Attributes:
+        answer: what was written for the fact; empty where `phrases` judge.
+        phrases: what an answer must hold, each one or several texts of which one is enough.
+    """
 
     topic: str
     question: str
-    answer: str
+    answer: str = ""
+    phrases: tuple[tuple[str, ...], ...] = ()
+
+    def is_met_by(self, given: str) -> bool:
+        """Tell whether an answer is right: it has all phrases, or the words that were written.
+
+        A long answer may differ in a few words; in a short one each may be the one that counts.
+        """
+        if self.phrases:
+            text = given.lower()
+            return all(any(phrase in text for phrase in one_of) for one_of in self.phrases)
+        is_short = len(self.answer.split()) <= SHORT_WORDS
+        return _likeness(given, self.answer) >= (1.0 if is_short else SAME)
 
 
 Conversation = tuple[Message, ...]
@@ -105,18 +128,25 @@ def stories(seed: int) -> Iterator[Conversation]:
 
 
 def exam_questions(seed: int = 0) -> list[ExamQuestion]:
-    """Wordings that no document holds: two for each name-able fact, and all written `held_out`."""
+    """Make the exam: `pairs/exam.toml`, and of each topic some wordings that are held out."""
     rng, askings = random.Random(seed), _load("askings")  # noqa: S311
     asked = {_bare(question) for fact in all_facts() for question in fact.questions}
-    exam = []
+    by_topic: dict[str, list[ExamQuestion]] = {}
     for fact in all_facts(with_held_out_rows=True):
         questions = list(fact.held_out)
         if fact.names:
             wordings = rng.sample(askings["held_out"], 2)
             questions += [w.format(x=rng.choice(fact.names)) for w in wordings]
-        exam += [
+        by_topic.setdefault(fact.topic, []).extend(
             ExamQuestion(fact.topic, q, fact.answer) for q in questions if _bare(q) not in asked
-        ]
+        )
+    exam = [
+        ExamQuestion("by hand", question, phrases=tuple(tuple(p.split("|")) for p in phrases))
+        for question, *phrases in _load("exam")["questions"]
+    ]
+    for topic, of_topic in by_topic.items():
+        rng.shuffle(of_topic)
+        exam += of_topic if topic in FILES else of_topic[:N_OF_A_SMALL_TOPIC]
     return exam
 
 
@@ -219,6 +249,13 @@ def _dressed(question: str, wording: str) -> str:
         q=question, l=question[0].lower() + question[1:] if question[1:2].islower() else question,
         plain=question.lower().rstrip("?.!"), shout=question.upper(),
     )  # fmt: skip
+
+
+def _likeness(one: str, other: str) -> float:
+    """Compare the words of two texts: the F1 of how many they share."""
+    a, b = (Counter(re.findall(r"[a-z0-9]+", text.lower())) for text in (one, other))
+    shared = (a & b).total()
+    return 2 * shared / max(1, a.total() + b.total())
 
 
 def _bare(question: str) -> str:
