@@ -60,7 +60,7 @@ export async function* events(response: Response): AsyncGenerator<unknown> {
       for (const data of found.splice(0)) {
         if (data === "[DONE]") return;
         const event = JSON.parse(data);
-        if (event.success === false) throw fault(event, 500, null);
+        if (event.success === false) throw fault(event, 0, null);
         yield event;
       }
     }

@@ -34,7 +34,7 @@ export function SignIn() {
           <input name="api_token" type="password" required autocomplete="current-password" spellcheck={false} />
         </label>
         <label>
-          Account id <span class="hint">if left empty, it is asked for</span>
+          <span>Account id <span class="hint">· if left empty, it is asked for</span></span>
           <input name="account_id" pattern="\s*[0-9a-f]{32}\s*" placeholder={IN_FORM} title="32 of the characters 0-9 and a-f" autocomplete="username" autocapitalize="none" spellcheck={false} />
         </label>
         <label class="check"><input name="remember" type="checkbox" /> Stay signed in on this browser</label>

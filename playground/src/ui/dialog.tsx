@@ -4,9 +4,10 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { IconButton } from "./button";
 
-export function Dialog({ title, side, onClose, children }: {
+export function Dialog({ title, side, isWide = false, onClose, children }: {
   title: string;
   side?: "left" | "right";
+  isWide?: boolean;
   onClose: () => void;
   children: ComponentChildren;
 }) {
@@ -20,7 +21,7 @@ export function Dialog({ title, side, onClose, children }: {
     if (event.target === dialog.current) onClose();
   };
   return (
-    <dialog ref={dialog} class={`dialog ${side ?? "middle"}`} aria-label={title} onClose={onClose} onMouseDown={closeBeside}>
+    <dialog ref={dialog} class={`dialog ${side ?? "middle"} ${isWide ? "wide" : ""}`} aria-label={title} onClose={onClose} onMouseDown={closeBeside}>
       <div class="dialog-inner">
         <header class="dialog-head">
           <h2>{title}</h2>
