@@ -17,7 +17,7 @@ from sirocco.engine.engine import Engine
 from sirocco.engine.request import Request
 from sirocco.engine.sampling import sampler
 from sirocco.model.config import ModelConfig
-from sirocco.model.presets import random_model
+from sirocco.model.random_model import random_model
 from sirocco.tokenizer.byte import ByteTokenizer
 
 VOCAB_SIZE = 512

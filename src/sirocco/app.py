@@ -15,6 +15,7 @@ from sirocco.api import (
     identity,
     inspect,
     models,
+    plan,
     playground,
     run,
     usage_report,
@@ -107,6 +108,7 @@ def create_app(
     app.include_router(finetunes.router, prefix=API_PREFIX, tags=["Catalogue"])
     for route in (chat, completions, responses, openai_models):
         app.include_router(route.router, prefix=API_PREFIX, tags=["OpenAI"])
+    app.include_router(plan.router, prefix=API_PREFIX, tags=["Planning"])
     app.include_router(identity.router, prefix=API_PREFIX, tags=["Accounts"])
     app.include_router(usage_report.router, prefix=API_PREFIX, tags=["Accounts"])
     app.include_router(health.router, tags=["Health"])

@@ -19,7 +19,8 @@ from sirocco.errors import (
     UnknownModel,
 )
 from sirocco.home import default_home
-from sirocco.model.presets import preset, random_model
+from sirocco.model.presets import preset
+from sirocco.model.random_model import random_model
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.tokenizer.byte import ByteTokenizer
 from sirocco.tokenizer.chat import encode_messages, encode_prompt

@@ -20,7 +20,7 @@ from sirocco.engine.engine import Engine
 from sirocco.engine.loading import load_engine
 from sirocco.engine.process.client import EngineClient
 from sirocco.model.config import ModelConfig
-from sirocco.model.presets import random_model
+from sirocco.model.random_model import random_model
 from sirocco.model.weights import save_model
 from sirocco.settings import load_settings
 from sirocco.store.stores import Stores, open_stores

@@ -11,7 +11,7 @@ from sirocco.engine.config import EngineConfig
 from sirocco.engine.engine import Engine
 from sirocco.kvcache.format import FLOAT32
 from sirocco.model.config import ModelConfig
-from sirocco.model.presets import random_model
+from sirocco.model.random_model import random_model
 from sirocco.tokenizer.byte import ByteTokenizer
 
 TINY = ModelConfig(

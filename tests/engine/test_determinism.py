@@ -14,7 +14,7 @@ from sirocco.engine.engine import Engine
 from sirocco.engine.request import Request
 from sirocco.model.config import ModelConfig
 from sirocco.model.linear import FORMATS
-from sirocco.model.presets import random_model
+from sirocco.model.random_model import random_model
 from sirocco.tokenizer.byte import ByteTokenizer
 from sirocco.types import SamplingParams
 

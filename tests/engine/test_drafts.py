@@ -12,7 +12,8 @@ from sirocco.engine.engine import Engine
 from sirocco.engine.request import Request
 from sirocco.kvcache.format import FLOAT16
 from sirocco.model.linear import FORMATS
-from sirocco.model.presets import preset, random_model
+from sirocco.model.presets import preset
+from sirocco.model.random_model import random_model
 from sirocco.tokenizer.byte import ByteTokenizer
 from sirocco.types import SamplingParams
 

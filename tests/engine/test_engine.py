@@ -265,7 +265,7 @@ def make_engine_once():
     from sirocco.engine.config import EngineConfig
     from sirocco.engine.engine import Engine
     from sirocco.model.config import ModelConfig
-    from sirocco.model.presets import random_model
+    from sirocco.model.random_model import random_model
     from sirocco.tokenizer.byte import ByteTokenizer
 
     shape = ModelConfig(

@@ -14,7 +14,8 @@ from sirocco.attention.base import RunsLayers, Span
 from sirocco.errors import CheckpointError, ConfigError
 from sirocco.model.config import ModelConfig
 from sirocco.model.linear import FORMATS, rounded_matrix
-from sirocco.model.presets import preset, random_model
+from sirocco.model.presets import preset
+from sirocco.model.random_model import random_model
 from sirocco.model.weights import bits_of_checkpoint, load_model, save_model, save_quantized
 from sirocco.native.linear import QuantizedMatrix
 

@@ -11,7 +11,7 @@ from sirocco.errors import CheckpointError, ConfigError
 from sirocco.model.config import ModelConfig
 from sirocco.model.linear import FORMATS
 from sirocco.model.pooling import pool_checkpoint, pool_heads
-from sirocco.model.presets import random_model
+from sirocco.model.random_model import random_model
 from sirocco.model.weights import load_model, save_model, save_quantized
 
 SHAPE = ModelConfig(

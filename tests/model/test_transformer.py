@@ -10,7 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from sirocco.attention.dense import dense_attention
 from sirocco.kvcache.format import FLOAT16
 from sirocco.model.linear import FORMATS, PLAIN
-from sirocco.model.presets import PRESETS, preset, random_model
+from sirocco.model.presets import PRESETS, preset
+from sirocco.model.random_model import random_model
 from sirocco.model.weights import load_model
 
 N_HEADS = 8

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from sirocco.errors import CheckpointError
 from sirocco.model.config import ModelConfig
-from sirocco.model.presets import random_model
+from sirocco.model.random_model import random_model
 from sirocco.model.weights import HF_LAYOUT, MISTRAL_LAYOUT, load_model, save_model
 
 TINY = ModelConfig(

@@ -16,7 +16,7 @@ from sirocco.engine.engine import Engine
 from sirocco.engine.request import Request
 from sirocco.errors import Aborted, CheckpointError, EngineFault, Unavailable
 from sirocco.model.config import ModelConfig
-from sirocco.model.presets import random_model
+from sirocco.model.random_model import random_model
 from sirocco.service.engine_keeper import Patience
 from sirocco.service.engine_pool import EnginePool
 from sirocco.tokenizer.byte import ByteTokenizer

@@ -10,13 +10,14 @@ from safetensors.torch import load_file
 from sirocco.errors import CheckpointError, ConfigError
 from sirocco.model import presets
 from sirocco.model.config import ModelConfig
+from sirocco.model.random_model import random_model
 from sirocco.model.weights import load_model
 from sirocco.tokenizer import load_tokenizer
 from sirocco.training import run as run_module
 from sirocco.training.packing import IGNORED, Batch
 from sirocco.training.recipe import Phase, Recipe, Source, load_recipe
 from sirocco.training.run import Listener, run_recipe
-from sirocco.training.trainer import attend_within_documents, learning_rate, loss_of
+from sirocco.training.trainer import Progress, attend_within_documents, learning_rate, loss_of
 
 TINY = ModelConfig(
     vocab_size=300, dim=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, hidden_dim=48,
@@ -109,7 +110,7 @@ def test_a_killed_run_resumes_to_the_same_weights(data, tmp_path, killed_after, 
 def test_a_run_starts_from_a_checkpoint_of_any_shape(data, tmp_path, monkeypatch):
     first, _ = run(data, tmp_path / "first")
     monkeypatch.setitem(presets.PRESETS, "tiny", dataclasses.replace(TINY, n_layers=3))
-    steps = []
+    steps: list[Progress] = []
 
     run_recipe(
         RECIPE, data, tmp_path / "second", resume=False, device="cpu", listener=listen(steps),
@@ -126,7 +127,7 @@ def test_a_run_starts_from_a_checkpoint_of_any_shape(data, tmp_path, monkeypatch
 
 def test_a_loss_is_the_mean_over_what_counts_alone():
     """Leaving out rows of the head changes no loss and no gradient."""
-    model = presets.random_model(TINY, seed=1).requires_grad_(True)
+    model = random_model(TINY, seed=1).requires_grad_(True)
     generator = torch.Generator().manual_seed(1)
     token_ids = torch.randint(0, 300, (2, 8), generator=generator)
     targets = torch.where(

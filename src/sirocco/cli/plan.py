@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sirocco.cli.output import AsJson, print_table, size
-from sirocco.errors import ConfigError
 from sirocco.plan.hardware import LOCAL, Hardware, hardware, known_hardware
 
 if TYPE_CHECKING:
@@ -47,6 +46,7 @@ def plan(
     """
     from sirocco.plan.planning import Question  # noqa: PLC0415 - not needed for --help
     from sirocco.plan.report import compared  # noqa: PLC0415 - the same
+    from sirocco.plan.subject import weights_on  # noqa: PLC0415 - the same
 
     if list_them:
         _print_machines(as_json=as_json)
@@ -54,9 +54,8 @@ def plan(
     machine = _machine(on, measure=measure)
     if usd_per_hour is not None:
         machine = replace(machine, usd_per_hour=usd_per_hour)
-    question = Question(
-        _shape(model), _weights(weights, machine), kv_format, context=context, batch=batch
-    )
+    weights = weights_on(machine) if weights == "auto" else weights
+    question = Question(_shape(model), weights, kv_format, context=context, batch=batch)
     rows = compared(question, machine)
     if as_json:
         about = {"model": model, "hardware": machine.id, "weights": question.weights}
@@ -84,33 +83,17 @@ def _machine(name: str, *, measure: bool) -> Hardware:
     return known
 
 
-def _weights(name: str, machine: Hardware) -> str:
-    """`auto` is what an engine there would choose for a large model."""
-    if name != "auto":
-        return name
-    return "bfloat16" if machine.operations_per_s.get("bfloat16", 0) >= 100e12 else "q4"
-
-
 def _shape(model: str) -> "ModelConfig":
-    """Read a folder's config, or look up a model of the catalogue or a preset."""
-    from sirocco.model.config import ModelConfig  # noqa: PLC0415
+    """Read a folder's config, or look up what has a name."""
+    from sirocco.catalog import Catalog  # noqa: PLC0415 - not needed for --help
+    from sirocco.model.config import ModelConfig  # noqa: PLC0415 - the same
+    from sirocco.plan.subject import shape_of  # noqa: PLC0415 - the same
+    from sirocco.settings import load_settings  # noqa: PLC0415 - the same
 
     if Path(model).is_dir():
         return ModelConfig.from_folder(Path(model))
-    from sirocco.model.presets import preset  # noqa: PLC0415 - torch is slow to import
-
-    if not model.startswith("@"):
-        return preset(model)
-    from sirocco.catalog import Catalog  # noqa: PLC0415 - not needed for --help
-    from sirocco.settings import load_settings  # noqa: PLC0415 - the same
-
     settings = load_settings()
-    entry = Catalog(settings.models_folder, settings.models, settings.catalog_file).find(model)
-    if entry.is_installed:
-        return ModelConfig.from_folder(entry.folder)
-    if entry.preset is None:
-        raise ConfigError(f"{model} is not here, and the catalogue does not tell its shape")
-    return preset(entry.preset)
+    return shape_of(model, Catalog(settings.models_folder, settings.models, settings.catalog_file))
 
 
 def _print_machines(*, as_json: bool) -> None:

@@ -1,13 +1,9 @@
-"""The true shapes of published models, and networks of those shapes with random weights."""
+"""The true shapes of published models."""
 
 from dataclasses import replace
 
-import torch
-
 from sirocco.errors import ConfigError
 from sirocco.model.config import ModelConfig, RopeScaling
-from sirocco.model.linear import PLAIN, WeightFormat, place
-from sirocco.model.transformer import Transformer, random_weight
 
 _MISTRAL_7B = ModelConfig(
     vocab_size=32_000, dim=4096, n_layers=32, n_heads=32, n_kv_heads=8, head_dim=128,
@@ -52,23 +48,3 @@ def preset(name: str) -> ModelConfig:
     if name not in PRESETS:
         raise ConfigError(f"preset {name!r} is not one of {', '.join(PRESETS)}")
     return PRESETS[name]
-
-
-def random_model(
-    config: ModelConfig,
-    *,
-    seed: int = 0,
-    weights: WeightFormat = PLAIN,
-    device: torch.device | str = "cpu",
-) -> Transformer:
-    """Make a network of this shape with small random weights; the same seed gives the same ones.
-
-    One parameter after the other is drawn and rounded, so a large network needs no more memory
-    than it will take.
-    """
-    with torch.device("meta"):
-        model = Transformer(config)
-    generator = torch.Generator(device).manual_seed(seed)
-    for name, parameter in list(model.named_parameters()):
-        place(model, name, random_weight(config, name, parameter.shape, generator), weights)
-    return model.eval()

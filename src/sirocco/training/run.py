@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from sirocco.errors import BackendUnavailable, ConfigError
-from sirocco.model.presets import preset, random_model
+from sirocco.model.presets import preset
+from sirocco.model.random_model import random_model
 from sirocco.model.transformer import Transformer
 from sirocco.model.weights import load_model, save_model
 from sirocco.tokenizer import load_tokenizer

@@ -8,7 +8,7 @@ from sirocco.engine.inspection.request import InspectionRequest
 from sirocco.engine.inspection.run import InspectionRun
 from sirocco.errors import InvalidInput, ModelFault, OutOfCapacity, TimedOut
 from sirocco.model.config import ModelConfig
-from sirocco.model.presets import random_model
+from sirocco.model.random_model import random_model
 
 SHAPE = ModelConfig(
     vocab_size=259, dim=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, hidden_dim=48

@@ -11,7 +11,7 @@ from sirocco.engine.request import Request
 from sirocco.engine.scoring import score
 from sirocco.errors import ModelFault
 from sirocco.model.config import ModelConfig
-from sirocco.model.presets import random_model
+from sirocco.model.random_model import random_model
 from sirocco.model.weights import load_model, save_model
 from sirocco.types import SamplingParams, TokenLogprob
 
