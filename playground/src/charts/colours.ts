@@ -12,11 +12,14 @@ const HEAT_STEPS = 256;
 export function heatRamp(): Uint8ClampedArray {
   const canvas = new OffscreenCanvas(HEAT_STEPS, 1);
   const context = canvas.getContext("2d", { willReadFrequently: true })!;
-  const style = getComputedStyle(document.documentElement);
   const gradient = context.createLinearGradient(0, 0, HEAT_STEPS, 0);
+  // A variable's own value may be `light-dark(…)`; an element's colour is one that a canvas reads.
+  const probe = document.documentElement.appendChild(document.createElement("i"));
   for (let stop = 0; stop <= 4; stop++) {
-    gradient.addColorStop(stop / 4, style.getPropertyValue(`--heat-${stop}`).trim());
+    probe.style.color = `var(--heat-${stop})`;
+    gradient.addColorStop(stop / 4, getComputedStyle(probe).color);
   }
+  probe.remove();
   context.fillStyle = gradient;
   context.fillRect(0, 0, HEAT_STEPS, 1);
   const { data } = context.getImageData(0, 0, HEAT_STEPS, 1);
