@@ -14,4 +14,5 @@ export interface Page {
 
 export const PAGES: readonly Page[] = [
   { id: "chat", title: "Chat", needsAccount: true, load: () => import("./pages/chat") },
+  { id: "inside", title: "Inside", needsAccount: true, load: () => import("./pages/inside") },
 ];
