@@ -15,4 +15,5 @@ export interface Page {
 export const PAGES: readonly Page[] = [
   { id: "chat", title: "Chat", needsAccount: true, load: () => import("./pages/chat") },
   { id: "inside", title: "Inside", needsAccount: true, load: () => import("./pages/inside") },
+  { id: "plan", title: "Plan", needsAccount: true, load: () => import("./pages/plan") },
 ];

@@ -54,7 +54,11 @@ def test_curves_end_at_what_memory_and_model_allow(ask):
     result = ask(model="llama-2-7b", on="l4", weights="q4", context=2048).json()["result"]
 
     by_kind = {row["attention"]: row["largest_batch"] for row in result["compared"]}
-    assert {k: curve[-1]["batch"] for k, curve in result["by_batch"].items()} == by_kind
+    assert {
+        kind: max(point["batch"] for point in curve if point["tokens_per_s"] is not None)
+        for kind, curve in result["by_batch"].items()
+    } == by_kind
+    assert len({tuple(p["batch"] for p in curve) for curve in result["by_batch"].values()}) == 1
     assert {curve[-1]["context"] for curve in result["by_context"].values()} == {4096}
 
 

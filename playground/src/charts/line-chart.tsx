@@ -5,16 +5,20 @@ import { useId, useRef, useState } from "preact/hooks";
 import { series as colour } from "./colours";
 import { useWidth } from "./use-width";
 
+export type Point = readonly [x: number, y: number | null];
+
 export interface Series {
   readonly label: string;
-  /** Ordered by x, and with the same x in every series. */
-  readonly points: readonly (readonly [x: number, y: number])[];
+  /** Ordered by x, and with the same x in every series; null leaves a gap. */
+  readonly points: readonly Point[];
   readonly isDashed?: boolean;
 }
 
 export interface Axis {
   readonly label: string;
   readonly scale?: "linear" | "log";
+  /** Of a log scale's steps: 10, or 2 for what is counted in powers of two. */
+  readonly base?: 2 | 10;
   readonly format: (value: number) => string;
 }
 
@@ -39,10 +43,10 @@ export function LineChart({ title, series, x, y, marks = [], height = 280 }: {
   const [at, setAt] = useState<number | null>(null);
   const id = useId();
   const xs = series[0]?.points.map(([value]) => value) ?? [];
-  const ys = series.flatMap(({ points }) => points.map(([, value]) => value));
+  const ys = series.flatMap(({ points }) => points.flatMap(([, value]) => value ?? []));
   const toX = scale(x, xs, [PAD.left, width - PAD.right]);
   const toY = scale(y, y.scale === "log" ? ys : [0, ...ys], [height - PAD.bottom, PAD.top]).nice();
-  const path = line<readonly [number, number]>(([value]) => toX(value), ([, value]) => toY(value));
+  const path = line<Point>(([value]) => toX(value), ([, value]) => toY(value!)).defined(([, value]) => value !== null);
   const move = (event: PointerEvent) => {
     const offset = event.clientX - frame.current!.getBoundingClientRect().left;
     setAt(nearest(xs.map((value) => toX(value)), offset));
@@ -69,13 +73,13 @@ export function LineChart({ title, series, x, y, marks = [], height = 280 }: {
       </figcaption>
       <div ref={frame} class="chart-frame" tabIndex={0} role="application" aria-label={`${title}: arrow keys read the values`} onPointerMove={move} onPointerLeave={() => setAt(null)} onKeyDown={step} onBlur={() => setAt(null)}>
         <svg width={width} height={height} aria-hidden="true">
-          {toY.ticks(5).map((value) => (
+          {ticks(toY, y, 6).map((value) => (
             <g key={value}>
               <line class="grid" x1={PAD.left} x2={right} y1={toY(value)} y2={toY(value)} />
               <text class="tick" x={PAD.left - 8} y={toY(value)} dy="0.32em" text-anchor="end">{y.format(value)}</text>
             </g>
           ))}
-          {toX.ticks(Math.max(2, Math.floor(width / 110))).map((value) => (
+          {ticks(toX, x, Math.max(2, Math.floor(width / 80))).map((value) => (
             <text key={value} class="tick" x={toX(value)} y={bottom + 16} text-anchor="middle">{x.format(value)}</text>
           ))}
           <line class="axis" x1={PAD.left} x2={right} y1={bottom} y2={bottom} />
@@ -90,14 +94,14 @@ export function LineChart({ title, series, x, y, marks = [], height = 280 }: {
             <path key={label} class={`curve ${isDashed ? "dashed" : ""}`} d={path(points) ?? ""} stroke={colour(index)} />
           ))}
           {at !== null && <line class="cursor" x1={toX(xs[at]!)} x2={toX(xs[at]!)} y1={PAD.top} y2={bottom} />}
-          {at !== null && series.map(({ label, points }, index) => (
-            <circle key={label} cx={toX(points[at]![0])} cy={toY(points[at]![1])} r="4" fill={colour(index)} class="point" />
+          {at !== null && series.map(({ label, points }, index) => points[at]![1] !== null && (
+            <circle key={label} cx={toX(points[at]![0])} cy={toY(points[at]![1]!)} r="4" fill={colour(index)} class="point" />
           ))}
         </svg>
         {at !== null && (
           <div class={`chart-tip ${toX(xs[at]!) > width / 2 ? "left" : ""}`} style={{ insetInlineStart: `${toX(xs[at]!)}px` }} role="status">
             <span>{x.label} {x.format(xs[at]!)}</span>
-            {series.map(({ label, points }) => <span key={label}>{label} <b>{y.format(points[at]![1])}</b></span>)}
+            {series.map(({ label, points }) => <span key={label}>{label} <b>{told(points[at]![1], y)}</b></span>)}
           </div>
         )}
       </div>
@@ -105,11 +109,28 @@ export function LineChart({ title, series, x, y, marks = [], height = 280 }: {
   );
 }
 
+function told(value: number | null, { format }: Axis): string {
+  return value === null ? "does not fit" : format(value);
+}
+
+type Scale = ReturnType<typeof scale>;
+
 function scale(axis: Axis, values: readonly number[], range: [number, number]) {
-  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const domain = [Math.min(...values), Math.max(...values)];
   return axis.scale === "log"
-    ? scaleLog().domain([least, most]).range(range)
-    : scaleLinear().domain([least, most]).range(range);
+    ? scaleLog().base(axis.base ?? 10).domain(domain).range(range)
+    : scaleLinear().domain(domain).range(range);
+}
+
+/** Multiples that a log scale shows between its powers: as many as there is room for. */
+const MULTIPLES = [[1, 2, 5], [1, 3], [1]] as const;
+
+function ticks(toAxis: Scale, axis: Axis, most: number): number[] {
+  if (axis.scale !== "log" || axis.base === 2) return toAxis.ticks(most);
+  const all = toAxis.ticks(1000);
+  const leading = (value: number) => Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9));
+  const sets = MULTIPLES.map((multiples) => all.filter((value) => multiples.some((m) => m === leading(value))));
+  return sets.find(({ length }) => length <= most) ?? sets.at(-1)!;
 }
 
 function nearest(places: readonly number[], wanted: number): number {

@@ -14,12 +14,11 @@ _FIRST_CONTEXT = 128
 
 
 def over_batches(question: Question, hardware: Hardware) -> Curves:
-    """Tokens per second by batch at this context, as far as memory goes."""
+    """Tokens per second by batch at this context: the same batches for all, None past memory."""
+    most = {name: largest_batch(asked, hardware) for name, asked in _kinds(question)}
+    batches = sorted({*_doubled(1, max(most.values())), *most.values()} - {0})
     return {
-        name: [
-            {"batch": batch, "tokens_per_s": decode_step(asked, hardware, batch).tokens_per_s}
-            for batch in _doubled(1, largest_batch(asked, hardware))
-        ]
+        name: [_at_batch(asked, hardware, batch, fits=batch <= most[name]) for batch in batches]
         for name, asked in _kinds(question)
     }
 
@@ -34,6 +33,11 @@ def over_contexts(question: Question, hardware: Hardware) -> Curves:
         ]
         for name, asked in _kinds(question)
     }
+
+
+def _at_batch(question: Question, hardware: Hardware, batch: int, *, fits: bool) -> Point:
+    step = decode_step(question, hardware, batch) if fits else None
+    return {"batch": batch, "tokens_per_s": step.tokens_per_s if step else None}
 
 
 def _at_context(question: Question, hardware: Hardware) -> Point:
