@@ -122,14 +122,17 @@ function scale(axis: Axis, values: readonly number[], range: [number, number]) {
     : scaleLinear().domain(domain).range(range);
 }
 
-/** Multiples that a log scale shows between its powers: as many as there is room for. */
+/** Multiples that a log scale shows of its powers: as many as there is room for. */
 const MULTIPLES = [[1, 2, 5], [1, 3], [1]] as const;
 
 function ticks(toAxis: Scale, axis: Axis, most: number): number[] {
   if (axis.scale !== "log" || axis.base === 2) return toAxis.ticks(most);
-  const all = toAxis.ticks(1000);
-  const leading = (value: number) => Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9));
-  const sets = MULTIPLES.map((multiples) => all.filter((value) => multiples.some((m) => m === leading(value))));
+  const [least, last] = toAxis.domain() as [number, number];
+  const powers: number[] = [];
+  for (let power = 10 ** Math.floor(Math.log10(least)); power <= last; power *= 10) powers.push(power);
+  const sets = MULTIPLES.map((multiples) =>
+    powers.flatMap((power) => multiples.map((m) => m * power)).filter((value) => value >= least && value <= last),
+  );
   return sets.find(({ length }) => length <= most) ?? sets.at(-1)!;
 }
 
