@@ -1,10 +1,13 @@
 """The arithmetic of the serving benchmark: a wrong percentile would be believed."""
 
+import contextlib
 import importlib
 import os
 import random
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -122,3 +125,61 @@ def test_children_of_a_server_are_found():
         assert child.pid in server.descendants(os.getpid())
     finally:
         child.communicate()
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(STREAM), STREAM)
+REFUSAL = b"HTTP/1.1 429 X\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\n{}"
+
+
+@pytest.fixture
+def answering():
+    """A server that answers by path, `/stream` and `/refusal`, and hangs up on all others."""
+
+    def serve(listening):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    path = connection.recv(65536).split(b" ")[1]
+                    connection.sendall({b"/stream": ANSWER, b"/refusal": REFUSAL}.get(path, b""))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        yield listening.getsockname()
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("how", ["open_loop", "closed_loop"])
+def test_the_crowd_notes_what_became_of_each_request(load, answering, how):
+    host, port = answering
+    paths = {name: (f"/{name}", port) for name in ("stream", "refusal", "nothing")}
+    paths["nobody"] = ("/stream", 9)  # a port that is not ours to listen on
+    targets = {
+        name: {"host": host, "port": to, "path": path, "headers": {}}
+        for name, (path, to) in paths.items()
+    }
+    requests = [{"who": name, "at_s": 0.01, "body": {"max_tokens": 2}} for name in paths]
+    more = {} if how == "open_loop" else {"n_streams": 1, "seconds": 60.0}
+
+    taken = load.counted(getattr(load, how))(
+        targets=targets, requests=requests, limit_s=60.0, **more
+    )
+
+    stream, refusal, nothing, nobody = taken["records"]
+    assert (stream["status"], stream["is_whole"], len(stream["event_s"])) == (200, True, 2)
+    assert (refusal["status"], refusal["retry_after"], refusal["error"]) == (429, "7", None)
+    assert "the connection was lost" in nothing["error"]
+    assert "connection" in nobody["error"]
+    assert all(record["end_s"] is not None for record in taken["records"])
+
+
+def test_the_crowd_cuts_what_is_not_over_in_time(load):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        targets = {"x": {"host": host, "port": port, "path": "/", "headers": {}}}
+
+        taken = load.counted(load.open_loop)(
+            targets=targets, requests=[{"who": "x", "at_s": 0.0, "body": None}], limit_s=0.1
+        )
+
+    assert taken["records"][0]["error"] == load.TOO_LATE
