@@ -135,6 +135,35 @@ def test_json_that_fulfils_a_schema(chat):
     assert streamed == answer.choices[0].message.content
 
 
+def test_a_call_that_was_cut_off_ends_for_length_and_is_not_text(chat):
+    asked = {"tools": [NOW], "tool_choice": "required", "max_tokens": 9}
+
+    (whole,) = chat(**asked).choices
+    chunks = [chunk.choices[0] for chunk in chat(**asked, stream=True) if chunk.choices]
+
+    assert (whole.message.content, whole.message.tool_calls) == ("", None)
+    assert whole.finish_reason == chunks[-1].finish_reason == "length"
+    assert {chunk.delta.content for chunk in chunks} <= {"", None}
+    assert all(chunk.delta.tool_calls is None for chunk in chunks)
+
+
+def test_calls_before_the_one_that_was_cut_off_are_delivered(chat):
+    """A program that goes on at `tool_calls` does not take a part for the whole."""
+    for seed in range(1, 60):
+        asked = {"tools": [NOW], "tool_choice": "required", "max_tokens": 70, "seed": seed,
+                 "temperature": 1.0}  # fmt: skip
+        (whole,) = chat(**asked).choices
+        if whole.message.tool_calls and whole.finish_reason == "length":
+            break
+
+    assert [call.function.name for call in whole.message.tool_calls]
+    assert (whole.message.content, whole.finish_reason) == (None, "length")
+    chunks = [chunk.choices[0] for chunk in chat(**asked, stream=True) if chunk.choices]
+    calls = [call for chunk in chunks for call in chunk.delta.tool_calls or ()]
+    assert len(calls) == len(whole.message.tool_calls)
+    assert chunks[-1].finish_reason == "length"
+
+
 def test_a_tool_that_must_be_called_is_called_with_arguments_that_fulfil_its_schema(chat):
     (choice,) = chat(tools=[NOW], tool_choice="required", max_tokens=80,
                      parallel_tool_calls=False).choices  # fmt: skip

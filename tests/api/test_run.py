@@ -488,6 +488,39 @@ def test_a_call_is_one_event_of_a_stream(server):
     assert "usage" in events[-1]
 
 
+CUT_OFF = {"prompt": "x", "tools": [NOW], "tool_choice": "required", "temperature": 0.1}
+"""Asked for with few tokens, it ends within its first call."""
+
+
+def test_a_call_that_was_cut_off_is_neither_a_call_nor_text(server):
+    result = server.run({**CUT_OFF, "max_tokens": 9}).json()["result"]
+
+    assert (result["response"], result["tool_calls"]) == ("", [])
+    assert result["finish_reason"] == "length"
+    assert result["usage"]["completion_tokens"] == 9
+
+
+def test_a_call_that_was_cut_off_is_no_event_of_a_stream(server):
+    content = server.run({**CUT_OFF, "max_tokens": 9, "stream": True}).content
+    *pieces, last, done = sse.Decoder().feed(content)
+
+    assert (pieces, done) == ([], "[DONE]")
+    assert json.loads(last)["finish_reason"] == "length"
+    assert json.loads(last)["response"] == ""
+
+
+def test_calls_before_the_one_that_was_cut_off_are_delivered(server):
+    """Among some seeds there is an answer that ends within a second call."""
+    for seed in range(1, 60):
+        body = {**CUT_OFF, "temperature": 1.0, "max_tokens": 70, "seed": seed}
+        result = server.run(body).json()["result"]
+        if result["tool_calls"] and "finish_reason" in result:
+            break
+
+    assert {call["name"] for call in result["tool_calls"]} == {"now"}
+    assert (result["response"], result["finish_reason"]) == ("", "length")
+
+
 def test_a_beginning_that_an_account_sent_before_is_told_as_cached(server):
     body = {"prompt": "the cat sat on the mat " * 12, "max_tokens": 1}
     before, after = (

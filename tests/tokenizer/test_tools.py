@@ -9,7 +9,13 @@ from sirocco.engine.sampling.grammar_text import check_grammar
 from sirocco.errors import InvalidInput
 from sirocco.tokenizer.byte import ByteTokenizer
 from sirocco.tokenizer.chat import encode_messages
-from sirocco.tokenizer.tools import begins_call, read_tool_calls, tool_grammar, with_tools
+from sirocco.tokenizer.tools import (
+    CallsRead,
+    begins_call,
+    read_tool_calls,
+    tool_grammar,
+    with_tools,
+)
 from sirocco.types import Message, Tool, ToolCall
 
 WEATHER = Tool(
@@ -113,13 +119,41 @@ def test_an_answer_may_be_held_to_one_call():
 
 
 def test_calls_are_read_from_an_answer():
-    assert read_tool_calls("It rains.") == ()
-    assert read_tool_calls('{"name":"getTime","argum') == ()
-    assert read_tool_calls('[{"name":"a","arguments":{}},{"name":"b","arguments":{"x":"é"}}]') == (
-        ToolCall("a", "{}"), ToolCall("b", '{"x": "é"}'),
-    )  # fmt: skip
+    assert read_tool_calls("It rains.") == CallsRead()
+    assert read_tool_calls('{"name":"a","arguments":{}}') == CallsRead((ToolCall("a", "{}"),))
+    assert read_tool_calls(
+        '[{"name":"a","arguments":{}},{"name":"b","arguments":{"x":"é"}}]'
+    ) == CallsRead((ToolCall("a", "{}"), ToolCall("b", '{"x": "é"}')))
     assert begins_call('[{"name"')
     assert not begins_call("")
+
+
+CALLS = [
+    ToolCall("a", "{}"),
+    ToolCall("b", '{"x": [1, {"y": "},{"}]}'),
+    ToolCall("c", '{"\\"": "]"}'),
+]
+
+
+@pytest.mark.parametrize("n_calls", [1, 2, 3])
+@pytest.mark.parametrize("is_list", [True, False])
+def test_an_answer_that_is_cut_off_anywhere_has_the_calls_that_were_whole(n_calls, is_list):
+    calls = CALLS[:n_calls] if is_list else CALLS[n_calls - 1 : n_calls]
+    written = [f'{{"name":"{call.name}","arguments":{call.arguments}}}' for call in calls]
+    text = f"[{','.join(written)}]" if is_list else written[0]
+    ends = [len(",".join(written[:n])) + is_list for n in range(1, len(calls) + 1)]
+
+    assert read_tool_calls(text) == CallsRead(tuple(calls))
+    for length in range(1, len(text)):
+        n_whole = sum(end <= length for end in ends)
+        cut_off = CallsRead(tuple(calls[:n_whole]), is_cut_off=True)
+        assert read_tool_calls(text[:length]) == cut_off, text[:length]
+
+
+def test_arguments_that_are_nested_beyond_reason_are_no_call():
+    nested = '{"x":' * 100_000
+
+    assert read_tool_calls(f'{{"name":"a","arguments":{nested}') == CallsRead(is_cut_off=True)
 
 
 @pytest.mark.parametrize("name", ['x"y', "a b", "ü", "a\nb", "x" * 100])

@@ -74,7 +74,8 @@ async def result_of(request: Request, answer: Answer, inputs: TextGeneration) ->
     """Wait for the whole answer, and write it without an envelope."""
     (spoken,) = await whole(request, answer)
     response = spoken.text if inputs.grammar is None else parsed(spoken.text)
-    return whole_result(response, usage_of(answer), spoken.calls)
+    reason = str(spoken.finish_reason) if spoken.called.is_cut_off else None
+    return whole_result(response, usage_of(answer), spoken.called.calls, reason)
 
 
 async def whole(request: Request, answer: Answer) -> list[Spoken]:

@@ -12,6 +12,7 @@ from sirocco.api.errors import WriteFailure, error_answer
 from sirocco.errors import Aborted, SiroccoError
 from sirocco.service.answer import Answer
 from sirocco.service.tool_reader import ToolReader
+from sirocco.tokenizer.tools import CallsRead
 from sirocco.wire import sse
 from sirocco.wire.envelope import JsonObject
 from sirocco.wire.status import failure
@@ -88,17 +89,16 @@ class EventStream(Response):
 async def run_events(answer: Answer, padding: sse.Padding) -> AsyncIterator[bytes]:
     """Write an event for each piece of text or for calls, then the counts, then the end."""
     reader = ToolReader() if answer.offers_tools else None
+    reason = None
     async for piece in answer:
         text = piece.text if reader is None else reader.feed(piece.text)
         if text:
             yield sse.encode_texts(chunk(text, padding.draw()))
-    if reader is not None:
-        calls, rest = reader.end()
-        if calls:
-            yield sse.encode(calls_chunk(calls, padding.draw()))
-        elif rest:
-            yield sse.encode_texts(chunk(rest, padding.draw()))
-    yield sse.encode(last_chunk(usage_of(answer)))
+        reason = piece.finish_reason or reason
+    called = CallsRead() if reader is None else reader.end()
+    if called.calls:
+        yield sse.encode(calls_chunk(called.calls, padding.draw()))
+    yield sse.encode(last_chunk(usage_of(answer), str(reason) if called.is_cut_off else None))
     yield sse.DONE
 
 

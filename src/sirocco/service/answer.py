@@ -16,8 +16,8 @@ from sirocco.service.usage_writer import UsageWriter
 from sirocco.store.tables import utc_now
 from sirocco.store.usage import UsageRow
 from sirocco.tokenizer.base import Tokenizer
-from sirocco.tokenizer.tools import read_tool_calls
-from sirocco.types import FinishReason, TokenLogprob, ToolCall
+from sirocco.tokenizer.tools import CallsRead, begins_call, read_tool_calls
+from sirocco.types import FinishReason, TokenLogprob
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ class Spoken:
     """One whole answer to a prompt: its text, or the tools it calls."""
 
     text: str = ""
-    calls: tuple[ToolCall, ...] = ()
+    called: CallsRead = field(default_factory=CallsRead)
     finish_reason: FinishReason = FinishReason.ABORT
     logprobs: list[TokenLogprob] = field(default_factory=list)
 
@@ -112,8 +112,8 @@ class Answer:
             one.logprobs += piece.logprobs
             one.finish_reason = piece.finish_reason or one.finish_reason
         for one in spoken if self.offers_tools else ():
-            one.calls = read_tool_calls(one.text)
-            one.text = "" if one.calls else one.text
+            one.called = read_tool_calls(one.text)
+            one.text = "" if begins_call(one.text) else one.text
         return spoken
 
     def token_bytes(self, token_id: int) -> bytes:

@@ -1,7 +1,6 @@
 """Which part of an answer is text, and which is calls of tools, while it grows."""
 
-from sirocco.tokenizer.tools import begins_call, read_tool_calls
-from sirocco.types import ToolCall
+from sirocco.tokenizer.tools import CallsRead, begins_call, read_tool_calls
 
 
 class ToolReader:
@@ -22,7 +21,6 @@ class ToolReader:
         held, self._held = self._held, ""
         return held
 
-    def end(self) -> tuple[tuple[ToolCall, ...], str]:
-        """End the answer; return its calls, and text that was held: calls that were cut off."""
-        calls = read_tool_calls(self._held)
-        return calls, "" if calls else self._held
+    def end(self) -> CallsRead:
+        """End the answer; return its calls: all that was not shown as text."""
+        return read_tool_calls(self._held)

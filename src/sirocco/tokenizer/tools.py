@@ -7,7 +7,7 @@ text or calls whose arguments fulfil the tool's schema.
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sirocco.types import Grammar, Message, Tool, ToolCall
@@ -15,10 +15,24 @@ from sirocco.types import Grammar, Message, Tool, ToolCall
 _MOST_CALLS = 8
 """In one answer."""
 
+_JSON = json.JSONDecoder()
+
 _TOLD = """You can use these tools:
 {tools}
 To use a tool, answer with nothing but JSON: {{"name": "...", "arguments": {{...}}}}; to use \
 several, with an array of these. Otherwise answer in plain text."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallsRead:
+    """The calls in an answer.
+
+    Attributes:
+        is_cut_off: the answer ended before they did, and what was left of the last one is lost.
+    """
+
+    calls: tuple[ToolCall, ...] = ()
+    is_cut_off: bool = False
 
 
 def with_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
@@ -61,23 +75,34 @@ def tool_grammar(
     return Grammar("lark", "\n".join(rules) + "\n", field="tools")
 
 
-def read_tool_calls(text: str) -> tuple[ToolCall, ...]:
-    """Find the calls in an answer that kept to `tool_grammar`; none if it is text or cut off."""
+def read_tool_calls(text: str) -> CallsRead:
+    """Find the calls in an answer that kept to `tool_grammar`.
+
+    One that was cut off has those calls that were whole by then; what had begun is left out.
+    """
     if not begins_call(text):
-        return ()
-    try:
-        value: Any = json.loads(text)
-    except ValueError:
-        return ()
-    calls = value if isinstance(value, list) else [value]
-    return tuple(
-        ToolCall(call["name"], json.dumps(call["arguments"], ensure_ascii=False)) for call in calls
-    )
+        return CallsRead()
+    is_list = text[0] == "["
+    calls: list[ToolCall] = []
+    at = int(is_list)
+    while True:
+        try:
+            value, at = _JSON.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return CallsRead(tuple(calls), is_cut_off=True)
+        calls.append(_call(value))
+        if not is_list or text[at : at + 1] == "]":
+            return CallsRead(tuple(calls))
+        at += 1  # the comma before the next one
 
 
 def begins_call(text: str) -> bool:
     """Tell from its beginning whether an answer that kept to `tool_grammar` is calls."""
     return text[:1] in ("{", "[")
+
+
+def _call(value: Any) -> ToolCall:
+    return ToolCall(value["name"], json.dumps(value["arguments"], ensure_ascii=False))
 
 
 def _described(tool: Tool) -> str:

@@ -159,14 +159,17 @@ def neurons_header(neurons: float) -> str:
 
 
 def whole_result(
-    response: object, counts: JsonObject, tool_calls: Sequence[ToolCall] = ()
-) -> JsonObject:
+    response: object, counts: JsonObject, tool_calls: Sequence[ToolCall] = (),
+    cut_off_by: str | None = None,
+) -> JsonObject:  # fmt: skip
     """Write an answer that is sent at once, without its envelope.
 
     Args:
         response: text; in JSON mode the value itself.
+        cut_off_by: why calls ended before they were whole, which only this member tells.
     """
-    return {"response": response, "tool_calls": flat_calls(tool_calls), "usage": counts}
+    written = {"response": response, "tool_calls": flat_calls(tool_calls)}
+    return {**written, **_cut_off(cut_off_by), "usage": counts}
 
 
 def calls_chunk(tool_calls: Sequence[ToolCall], padding: str) -> JsonObject:
@@ -183,9 +186,17 @@ def chunk(text: str, padding: str) -> dict[str, str]:
     return {"response": text, "p": padding}
 
 
-def last_chunk(counts: JsonObject) -> JsonObject:
-    """Write what comes after the last piece, before the end of the stream."""
-    return {"response": "", "usage": counts}
+def last_chunk(counts: JsonObject, cut_off_by: str | None = None) -> JsonObject:
+    """Write what comes after the last piece, before the end of the stream.
+
+    Args:
+        cut_off_by: why calls ended before they were whole.
+    """
+    return {"response": "", **_cut_off(cut_off_by), "usage": counts}
+
+
+def _cut_off(reason: str | None) -> JsonObject:
+    return {} if reason is None else {"finish_reason": reason}
 
 
 def _require_no_conflict(inputs: TextGeneration) -> None:

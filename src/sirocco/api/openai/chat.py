@@ -13,6 +13,8 @@ from sirocco.engine.process.messages import Piece
 from sirocco.service.answer import Answer, Spoken
 from sirocco.service.service import Job
 from sirocco.service.tool_reader import ToolReader
+from sirocco.tokenizer.tools import CallsRead
+from sirocco.types import FinishReason
 from sirocco.wire import sse
 from sirocco.wire.envelope import JsonObject
 from sirocco.wire.openai import chat
@@ -55,7 +57,13 @@ def _job(inputs: chat.ChatCompletion) -> Job:
 
 def _choice(index: int, one: Spoken, answer: Answer, inputs: chat.ChatCompletion) -> JsonObject:
     logprobs = chat_logprobs(one.logprobs, answer.token_bytes) if inputs.logprobs else None
-    return chat.choice(index, one.text, one.calls, str(one.finish_reason), logprobs)
+    reason = _reason(one.called, one.finish_reason)
+    return chat.choice(index, one.text, one.called.calls, reason, logprobs)
+
+
+def _reason(called: CallsRead, finish_reason: FinishReason) -> str:
+    """Tell of calls only where all of them are there: a program goes on when it reads that."""
+    return "tool_calls" if called.calls and not called.is_cut_off else str(finish_reason)
 
 
 async def _events(
@@ -94,10 +102,7 @@ class _Voice:
             written.append(self._chunks.text(self._index, text, logprobs, padding.draw()))
         if piece.finish_reason is None:
             return written
-        calls, rest = ((), "") if self._reader is None else self._reader.end()
-        if rest:
-            written.append(self._chunks.text(self._index, rest, None, padding.draw()))
-        if calls:
-            written.append(self._chunks.calls(self._index, calls, padding.draw()))
-        reason = "tool_calls" if calls else str(piece.finish_reason)
-        return [*written, self._chunks.end(self._index, reason)]
+        called = CallsRead() if self._reader is None else self._reader.end()
+        if called.calls:
+            written.append(self._chunks.calls(self._index, called.calls, padding.draw()))
+        return [*written, self._chunks.end(self._index, _reason(called, piece.finish_reason))]

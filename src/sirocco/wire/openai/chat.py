@@ -80,7 +80,7 @@ def choice(
         "index": index,
         "message": message,
         "logprobs": logprobs,
-        "finish_reason": "tool_calls" if calls else reason,
+        "finish_reason": reason,
     }
 
 
