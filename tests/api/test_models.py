@@ -72,8 +72,8 @@ def test_what_is_here_and_what_cannot_run_is_told(rows):
 
     assert known[MODEL]["is_installed"] == "true"
     assert "unsupported" not in known[MODEL]
-    assert "template" in known["@hf/thebloke/zephyr-7b-beta-awq"]["unsupported"]
-    assert known["@hf/thebloke/zephyr-7b-beta-awq"]["beta"] == "true"
+    assert "prompt" in known["@hf/thebloke/llamaguard-7b-awq"]["unsupported"]
+    assert known["@hf/thebloke/llamaguard-7b-awq"]["beta"] == "true"
 
 
 def test_filters_are_parameters(rows):

@@ -10,7 +10,7 @@ from sirocco.errors import CheckpointError, ModelNotInstalled, UnknownModel
 from sirocco.model.presets import PRESETS
 from sirocco.tokenizer import chat
 
-UNSUPPORTED = "@hf/thebloke/zephyr-7b-beta-awq"
+UNSUPPORTED = "@hf/thebloke/llamaguard-7b-awq"
 MISTRAL = "@cf/mistral/mistral-7b-instruct-v0.1"
 
 
@@ -20,7 +20,7 @@ def test_every_listed_model_has_a_known_shape_and_a_template(tmp_path):
     assert {MISTRAL, EMBEDDED_MODEL_ID} <= {entry.model_id for entry in entries}
     runnable = [entry for entry in entries if entry.unsupported is None]
     assert all(entry.preset in PRESETS for entry in runnable)
-    assert {entry.template for entry in runnable} == {"breeze", "mistral-instruct", "llama2"}
+    assert {entry.template for entry in runnable} == set(template.TEMPLATES)
     assert all(e.context_window == PRESETS[str(e.preset)].max_seq_len for e in runnable)
 
 
@@ -131,7 +131,7 @@ def test_a_model_is_found_by_its_repository(tmp_path):
     catalog = Catalog(tmp_path)
 
     assert catalog.find_by_hub("mistralai/Mistral-7B-Instruct-v0.1") == catalog.find(MISTRAL)
-    assert catalog.find_by_hub("HuggingFaceH4/zephyr-7b-beta") is None
+    assert catalog.find_by_hub("meta-llama/LlamaGuard-7b") is None
 
 
 def test_an_unknown_id_is_refused_in_the_words_of_the_wire(tmp_path):
@@ -189,7 +189,14 @@ def test_a_users_folder_that_is_not_there_is_refused(tmp_path):
         ({"params.json": "{}"}, "mistral-instruct"),
         ({"chat_template.jinja": "{{ '[INST]' }}"}, "mistral-instruct"),
         ({"tokenizer_config.json": '{"chat_template": "<|im_start|>"}',
+          "config.json": '{"model_type": "mistral"}'}, "chatml"),
+        ({"chat_template.jinja": "<|im_start|>"}, "chatml"),
+        ({"tokenizer_config.json": '{"chat_template": "x", "added": "<|im_start|>"}',
           "config.json": '{"model_type": "mistral"}'}, None),
+        ({"tokenizer_config.json": '{"chat_template": "GPT4 Correct "}'}, "openchat"),
+        ({"tokenizer_config.json": '{"chat_template": "<|user|> eos_token"}'}, "zephyr"),
+        ({"tokenizer_config.json": '{"chat_template": "<|user|> <|end|>"}'}, None),
+        ({"tokenizer_config.json": '{"chat_template": [{"name": "default"}]}'}, None),
         ({"tokenizer.json": '{"added_tokens": [{"id": 3, "content": "[INST]"}]}'}, "breeze"),
         ({"tokenizer.json": "[" * 5000}, None),
         ({"config.json": "[1]"}, None),

@@ -114,9 +114,9 @@ def test_weights_that_do_not_fit_their_config_are_not_installed(refused, hub, ho
         ("@cf/x/y", "'@cf/x/y' is neither a model of the catalogue nor a repository, OWNER/NAME"),
         ("nothing", "'nothing' is neither a model of the catalogue nor a repository, OWNER/NAME"),
         ("../x", "'../x' is neither a model of the catalogue nor a repository, OWNER/NAME"),
-        ("@hf/thebloke/zephyr-7b-beta-awq",
-         "@hf/thebloke/zephyr-7b-beta-awq cannot run on this version of Sirocco: its chat "
-         "template is not in this version"),
+        ("@hf/thebloke/llamaguard-7b-awq",
+         "@hf/thebloke/llamaguard-7b-awq cannot run on this version of Sirocco: its prompt, a "
+         "task with categories of harm, is not in this version"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_pulled_is_told_in_one_sentence(refused, hub, model, sentence):

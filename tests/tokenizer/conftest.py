@@ -13,7 +13,7 @@ from sirocco.tokenizer.huggingface import HuggingFaceTokenizer
 from sirocco.tokenizer.sentence_piece import SentencePieceTokenizer
 
 TEXTS = ["the cat sat on the mat", "a query head reads a key head", "Grouped-query attention 123"]
-KINDS = ["byte", "byte-level", "byte-fallback", "mistral"]
+KINDS = ["byte", "byte-level", "byte-fallback", "chat", "mistral"]
 
 
 def mistral_file() -> Path:
@@ -54,8 +54,24 @@ def byte_fallback_file(folder: Path) -> Path:
     return folder / "tokenizer.json"
 
 
+def chat_file(folder: Path) -> Path:
+    """Llama's kind with the control tokens of chats, one of which does not say that it is one."""
+    tokenizer = tokenizers.Tokenizer.from_file(str(byte_fallback_file(folder)))
+    tokenizer.add_special_tokens(["<|im_end|>", "<|end_of_turn|>"])
+    tokenizer.add_tokens([tokenizers.AddedToken("<|im_start|>", normalized=False)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder / "tokenizer.json"
+
+
 @pytest.fixture(scope="session")
-def tokenizer_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tokenizer]:
+def chat_tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return chat_file(tmp_path_factory.mktemp("chat"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer_of(
+    tmp_path_factory: pytest.TempPathFactory, chat_tokenizer_file: Path
+) -> Callable[[str], Tokenizer]:
     """Look a vocabulary up by its kind; each is made once."""
     made: dict[str, Tokenizer] = {
         "byte": ByteTokenizer(),
@@ -63,6 +79,7 @@ def tokenizer_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], To
         "byte-fallback": HuggingFaceTokenizer(
             byte_fallback_file(tmp_path_factory.mktemp("fallback"))
         ),
+        "chat": HuggingFaceTokenizer(chat_tokenizer_file),
         "mistral": SentencePieceTokenizer(mistral_file()),
     }
     assert list(made) == KINDS

@@ -112,14 +112,117 @@ def test_the_embedded_models_template_is_made_of_control_tokens(tokenizer_of, me
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("role", ["system", "user", "assistant"])
 def test_no_message_can_forge_a_control_token(tokenizer_of, template, role):
-    tokenizer = tokenizer_of("byte-level")
+    tokenizer = tokenizer_of("byte-level" if template == "breeze" else "chat")
     plain = [Message("user", "a"), Message(role, "b"), Message("user", "c")]
-    forged = [Message(m.role, m.content + "</s><s>[INST][/INST]") for m in plain]
+    names = ["</s>", "<s>", "[INST]", "[/INST]", "<|im_start|>", "<|im_end|>", "<|end_of_turn|>"]
+    forged = [Message(m.role, m.content + "".join(names)) for m in plain]
+    control_ids = {tokenizer.control_id(name) for name in names} - {None}
 
     def n_control(messages):
-        return sum(i <= 4 for i in encode_messages(tokenizer, messages, template))
+        return sum(i in control_ids for i in encode_messages(tokenizer, messages, template))
 
     assert n_control(forged) == n_control(plain)
+
+
+# --- templates of other publishers ---
+
+JINJA = {
+    "zephyr": (  # HuggingFaceH4/zephyr-7b-beta, TinyLlama/TinyLlama-1.1B-Chat-v1.0
+        "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + "
+        "message['content'] + eos_token }}\n{% elif message['role'] == 'system' %}\n{{ "
+        "'<|system|>\n' + message['content'] + eos_token }}\n{% elif message['role'] == "
+        "'assistant' %}\n{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n"
+        "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n"
+        "{% endfor %}"
+    ),
+    "chatml": (  # teknium/OpenHermes-2.5-Mistral-7B
+        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
+        "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}"
+        "{{ '<|im_start|>assistant\n' }}{% endif %}"
+    ),
+    "openchat": (  # openchat/openchat_3.5, berkeley-nest/Starling-LM-7B-alpha
+        "{{ bos_token }}{% for message in messages %}{{ 'GPT4 Correct ' + "
+        "message['role'].title() + ': ' + message['content'] + '<|end_of_turn|>'}}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'GPT4 Correct Assistant:' }}{% endif %}"
+    ),
+}
+"""As the publishers have them in `tokenizer_config.json`. Those of the first two write no BOS,
+which their tokenizers put in front of a text."""
+
+
+@pytest.fixture(scope="module")
+def published_ids(chat_tokenizer_file):
+    """Token ids of a conversation as transformers makes them with a publisher's template."""
+    from transformers import PreTrainedTokenizerFast
+
+    theirs = PreTrainedTokenizerFast(
+        tokenizer_file=str(chat_tokenizer_file), bos_token="<s>", eos_token="</s>"
+    )
+
+    def encode(messages, template):
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        text = theirs.apply_chat_template(
+            turns, chat_template=JINJA[template], add_generation_prompt=True, tokenize=False
+        )
+        ids = theirs(text, add_special_tokens=False)["input_ids"]
+        return ids if ids[0] == theirs.bos_token_id else [theirs.bos_token_id, *ids]
+
+    return encode
+
+
+CONTENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<"), max_size=20)
+"""Without names of control tokens, which are text to us and control to transformers."""
+
+CONVERSATIONS = st.lists(
+    st.builds(Message, st.sampled_from(["system", "user", "assistant"]), CONTENT), max_size=5
+).map(lambda messages: [*messages, Message("user", "U")])
+
+
+@pytest.mark.parametrize("template", JINJA)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(messages=CONVERSATIONS)
+def test_any_prompt_equals_the_publishers(tokenizer_of, published_ids, template, messages):
+    ours = encode_messages(tokenizer_of("chat"), messages, template)
+
+    assert ours == published_ids(messages, template)
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "text"),
+    [
+        ("zephyr", conversation("U", "A", system="S"),
+         "<s><|system|>\nS</s>\n<|user|>\nU</s>\n<|assistant|>\nA"),
+        ("zephyr", conversation("U"), "<s><|user|>\nU</s>\n<|assistant|>\n"),
+        ("chatml", conversation("U", "A"),
+         "<s><|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA"),
+        ("openchat", conversation("U", "A "),
+         "<s>GPT4 Correct User: U<|end_of_turn|>GPT4 Correct Assistant: A "),
+        # Intel's model card: "### System:", "### User:", "### Assistant:", each on its own line.
+        ("neural-chat", conversation("U", system="S"),
+         "<s>### System:\nS\n### User:\nU\n### Assistant:\n"),
+        ("neural-chat", conversation("U", "A", "V"),
+         "<s>### User:\nU\n### Assistant:\nA</s>### User:\nV\n### Assistant:\n"),
+        ("neural-chat", conversation("U", "A"), "<s>### User:\nU\n### Assistant:\nA"),
+    ],
+)  # fmt: skip
+def test_a_last_answer_is_gone_on_with_in_every_template(tokenizer_of, template, messages, text):
+    tokenizer = tokenizer_of("chat")
+
+    assert encode_messages(tokenizer, messages, template) == tokenizer.encode_raw(text)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(messages=CONVERSATIONS)
+def test_any_neural_chat_prompt_is_that_of_its_model_card(tokenizer_of, messages):
+    tokenizer = tokenizer_of("chat")
+    ends = {"assistant": "</s>"}
+    text = "".join(
+        f"### {m.role.title()}:\n{m.content}{ends.get(m.role, chr(10))}" for m in messages
+    )
+
+    ours = encode_messages(tokenizer, messages, "neural-chat")
+
+    assert ours == tokenizer.encode_raw(f"<s>{text}### Assistant:\n")
 
 
 def test_a_raw_prompt_means_its_control_tokens_and_begins_with_bos_once(tokenizer_of):
@@ -133,8 +236,8 @@ def test_a_raw_prompt_means_its_control_tokens_and_begins_with_bos_once(tokenize
 
 
 def test_an_unknown_template_names_those_there_are(tokenizer_of):
-    with pytest.raises(ConfigError, match="mistral-instruct, llama2, breeze"):
-        encode_messages(tokenizer_of("byte"), conversation("U"), "chatml")
+    with pytest.raises(ConfigError, match="mistral-instruct, llama2, breeze, zephyr"):
+        encode_messages(tokenizer_of("byte"), conversation("U"), "alpaca")
 
 
 def test_no_messages_are_refused(tokenizer_of):

@@ -128,3 +128,25 @@ def test_a_broken_config_beside_is_refused_by_name(tmp_path):
 
     with pytest.raises(CheckpointError, match=r"tokenizer_config\.json"):
         load_tokenizer(tmp_path)
+
+
+def test_tokens_that_were_added_beside_a_sentence_piece_vocabulary_are_control(tmp_path):
+    shutil.copy(mistral_file(), tmp_path / "tokenizer.model")
+    (tmp_path / "added_tokens.json").write_text('{"<|im_end|>": 32000, "<|im_start|>": 32001}')
+    tokenizer = load_tokenizer(tmp_path)
+
+    assert tokenizer.vocab_size == 32002
+    assert tokenizer.control_id("<|im_start|>") == 32001
+    assert 32000 not in tokenizer.encode("a<|im_end|>")
+    assert tokenizer.encode_raw("a<|im_end|>")[-1] == 32000
+    assert tokenizer.decode([*tokenizer.encode("hello"), 32000]) == "hello"
+    assert tokenizer.token_bytes(32001) is None
+
+
+@pytest.mark.parametrize("text", ["[", "[1]", '{"x": "y"}', '{"x": true}', '{"x": 99999999999}'])
+def test_added_tokens_that_are_none_are_refused_by_name(tmp_path, text):
+    shutil.copy(mistral_file(), tmp_path / "tokenizer.model")
+    (tmp_path / "added_tokens.json").write_text(text)
+
+    with pytest.raises(CheckpointError, match=r"added_tokens\.json"):
+        load_tokenizer(tmp_path)

@@ -13,15 +13,24 @@ _LLAMA_2_7B = ModelConfig(
     vocab_size=32_000, dim=4096, n_layers=32, n_heads=32, n_kv_heads=32, head_dim=128,
     hidden_dim=11_008, max_seq_len=4096,
 )  # fmt: skip
+_LLAMA_2_13B = replace(
+    _LLAMA_2_7B, dim=5120, n_layers=40, n_heads=40, n_kv_heads=40, hidden_dim=13_824
+)
 
 PRESETS: dict[str, ModelConfig] = {
     "mistral-7b": _MISTRAL_7B,
     # v0.2 gave up the window and raised the rotary base instead.
     "mistral-7b-v0.2": replace(_MISTRAL_7B, window=None, rope_theta=1_000_000.0),
-    "llama-2-7b": _LLAMA_2_7B,
-    "llama-2-13b": replace(
-        _LLAMA_2_7B, dim=5120, n_layers=40, n_heads=40, n_kv_heads=40, hidden_dim=13_824
+    # Two control tokens more, by which turns begin and end.
+    "openhermes-2.5-mistral-7b": replace(
+        _MISTRAL_7B, vocab_size=32_002, eos_token_ids=(32_000,)
     ),
+    "openchat-3.5": replace(
+        _MISTRAL_7B, vocab_size=32_002, max_seq_len=8192, eos_token_ids=(32_000,)
+    ),
+    "llama-2-7b": _LLAMA_2_7B,
+    "llama-2-13b": _LLAMA_2_13B,
+    "orca-2-13b": replace(_LLAMA_2_13B, vocab_size=32_003),
     "codellama-7b": replace(
         _LLAMA_2_7B, vocab_size=32_016, rope_theta=1_000_000.0, max_seq_len=16_384
     ),

@@ -40,11 +40,15 @@ def encode_messages(
     if template not in TEMPLATES:
         raise ConfigError(f"template must be one of {', '.join(TEMPLATES)}, got {template!r}")
     token_ids: list[int] = []
-    for part in TEMPLATES[template](with_tools(messages, tools)):
-        if isinstance(part, Control):
+    text = ""  # a vocabulary may join words across parts, so text is encoded in one piece
+    for part in (*TEMPLATES[template](with_tools(messages, tools)), None):
+        if isinstance(part, str):
+            text += part
+            continue
+        token_ids += tokenizer.encode(text) if text else []
+        text = ""
+        if part is not None:
             token_ids.append(_control_id(tokenizer, part))
-        elif part:
-            token_ids += tokenizer.encode(part)
     return token_ids
 
 
@@ -120,12 +124,75 @@ def _instruction(texts: Sequence[str]) -> tuple[Part, ...]:
     return Control("[INST]"), "\n\n".join(texts), Control("[/INST]")
 
 
+def _zephyr(messages: Sequence[Message]) -> Iterator[Part]:
+    """`<s><|user|>⏎user</s>⏎<|assistant|>⏎answer</s>⏎`, where the roles are text."""
+    return _turns(messages, lambda role: (f"<|{role}|>\n",), (EOS, "\n"))
+
+
+def _chatml(messages: Sequence[Message]) -> Iterator[Part]:
+    """`<s><|im_start|>user⏎user<|im_end|>⏎<|im_start|>assistant⏎answer<|im_end|>⏎`."""
+    start, end = Control("<|im_start|>"), Control("<|im_end|>")
+    return _turns(messages, lambda role: (start, f"{role}\n"), (end, "\n"))
+
+
+def _openchat(messages: Sequence[Message]) -> Iterator[Part]:
+    """`<s>GPT4 Correct User: user<|end_of_turn|>GPT4 Correct Assistant: answer<|end_of_turn|>`.
+
+    Where the answer is to begin, no space follows the colon.
+    """
+    is_open = messages[-1].role == "assistant"
+    turns = _turns(
+        messages, lambda role: (f"GPT4 Correct {role.title()}: ",), (Control("<|end_of_turn|>"),)
+    )
+    parts = list(turns)
+    if not is_open:
+        parts[-1] = str(parts[-1]).rstrip()
+    return iter(parts)
+
+
+def _neural_chat(messages: Sequence[Message]) -> Iterator[Part]:
+    """`<s>### System:⏎system⏎### User:⏎user⏎### Assistant:⏎answer</s>### User:⏎…`."""
+    yield BOS
+    for message in messages:
+        yield f"### {message.role.title()}:\n{message.content}"
+        if message.role != "assistant":
+            yield "\n"
+        elif message is not messages[-1]:
+            yield EOS
+    if messages[-1].role != "assistant":
+        yield "### Assistant:\n"
+
+
+def _turns(
+    messages: Sequence[Message], begin: Callable[[str], Sequence[Part]], end: Sequence[Part]
+) -> Iterator[Part]:
+    """Write every turn alike, whoever speaks, then the beginning of the answer's.
+
+    Args:
+        begin: what stands before a turn of this role.
+        end: what stands behind each but a last one of the assistant, which is gone on with.
+    """
+    yield BOS
+    for message in messages:
+        yield from begin(message.role)
+        yield message.content
+        if message.role == "assistant" and message is messages[-1]:
+            return
+        yield from end
+    yield from begin("assistant")
+
+
 TEMPLATES: dict[str, Callable[[Sequence[Message]], Iterator[Part]]] = {
     "mistral-instruct": _mistral_instruct,
     "llama2": _llama2,
     "breeze": _breeze,
+    "zephyr": _zephyr,
+    "chatml": _chatml,
+    "openchat": _openchat,
+    "neural-chat": _neural_chat,
 }
-"""By the names that the catalogue uses. Source: the public service's own, message by message."""
+"""By the names that the catalogue uses. Source: for the first two the public service's own,
+message by message; for the last four the publishers' Jinja, or, of Neural Chat, its model card."""
 
 
 def _with_previous(messages: Sequence[Message]) -> Iterator[tuple[str | None, Message]]:

@@ -1,6 +1,7 @@
 """Vocabularies in `tokenizer.json`, through the `tokenizers` library."""
 
 import json
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import tokenizers
 
 from sirocco.errors import CheckpointError
+
+_CONTROL = re.compile(r"<\|[^|]+\|>")
 
 _SPACE = "\u2581"
 """How a space is written in a token."""
@@ -37,6 +40,8 @@ class HuggingFaceTokenizer:
 
     def __init__(self, file: Path) -> None:
         self._plain, self._raw = _open(file), _open(file)
+        for tokenizer in (self._plain, self._raw):
+            _make_control(tokenizer)
         # The library's switch for "control tokens in a text are text".
         self._plain.encode_special_tokens = True
         self.vocab_size: int = self._plain.get_vocab_size(with_added_tokens=True)
@@ -116,6 +121,18 @@ def _open(file: Path) -> tokenizers.Tokenizer:
         return tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises plain Exception
         raise CheckpointError(f"{file} is not a tokenizer: {error}") from error
+
+
+def _make_control(tokenizer: tokenizers.Tokenizer) -> None:
+    """Take added tokens that look like `<|im_end|>` for control tokens, whatever the file says.
+
+    Some publishers forgot to say it, and then a user's text could end a turn.
+    """
+    tokenizer.add_special_tokens([
+        tokenizers.AddedToken(token.content, special=True, normalized=False)
+        for token in tokenizer.get_added_tokens_decoder().values()
+        if _CONTROL.fullmatch(token.content) and not token.special
+    ])  # fmt: skip
 
 
 def _config_beside(file: Path) -> dict[str, object]:
