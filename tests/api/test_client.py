@@ -140,3 +140,39 @@ def test_the_client_is_imported_without_torch_or_a_server():
 
     imported = {name.split(".")[0] for name in done.stdout.split()}
     assert not imported & {"torch", "fastapi", "pydantic", "sqlalchemy", "uvicorn", "numpy"}
+
+
+def test_a_look_inside_is_the_routes_result(ai):
+    result = ai.inspect(MODEL, {"prompt": "the cat", "layers": [1], "heads": [0]})
+
+    assert result["attention"]["shape"] == [1, 1, len(result["tokens"]), len(result["tokens"])]
+    with pytest.raises(AIInputError, match="'/layers' must be in 0 … 1, got 2"):
+        ai.inspect(MODEL, {"prompt": "the cat", "layers": [2]})
+
+
+def test_the_blocks_of_a_stream_that_is_read_are_seen(ai):
+    endless = {"prompt": "the cat", "stream": True, "max_tokens": 400, "temperature": 0}
+
+    with ai.run(MODEL, endless) as events:
+        next(events)
+        view = ai.blocks(events.request_id)
+
+    assert view["answers"][0]["blocks"]
+    with pytest.raises(AIInputError) as caught:
+        ai.blocks("0" * 32)
+    assert (caught.value.status, caught.value.code) == (404, 7003)
+
+
+def test_the_client_for_an_event_loop_looks_inside_too(server):
+    async def look():
+        async with AsyncAI(server.url, server.account_id, server.secret) as ai:
+            endless = {"prompt": "the cat", "stream": True, "max_tokens": 400, "temperature": 0}
+            async with await ai.run(MODEL, endless) as events:
+                await anext(events)
+                view = await ai.blocks(events.request_id)
+            return view, await ai.inspect(MODEL, {"prompt": "the cat", "layers": []})
+
+    view, result = asyncio.run(look())
+
+    assert view["answers"][0]["running"]
+    assert result["tokens"][0]["text"] == "<s>"

@@ -7,7 +7,13 @@ from typing import Any, Self
 import httpx
 
 from sirocco.client.address import Address
-from sirocco.client.answers import EventReader, connection_error, is_stream, result_of
+from sirocco.client.answers import (
+    REQUEST_ID_HEADER,
+    EventReader,
+    connection_error,
+    is_stream,
+    result_of,
+)
 from sirocco.client.errors import AIProtocolError
 from sirocco.client.model_pages import ModelPages
 from sirocco.wire.envelope import JsonObject
@@ -27,6 +33,11 @@ class Events(Iterator[JsonObject]):
     def __init__(self, response: httpx.Response, timeout_s: float | None) -> None:
         self._response = response
         self._events = _events(response, timeout_s)
+
+    @property
+    def request_id(self) -> str | None:
+        """The answer's id on the server, as its usage and `AI.blocks` know it."""
+        return self._response.headers.get(REQUEST_ID_HEADER)
 
     def __next__(self) -> JsonObject:
         """Wait for an event.
@@ -90,6 +101,30 @@ class AI:
         result = self._whole(response)
         if inputs.get("stream") is True:
             raise AIProtocolError("a stream was asked for, and the answer is none")
+        return result
+
+    def inspect(self, model: str, inputs: Mapping[str, Any]) -> JsonObject:
+        """Look inside of a model at work on a text: tokens, what was expected, attention.
+
+        Args:
+            inputs: `prompt` or `messages`, and what is wanted, as the API documents it.
+
+        Raises: AIError.
+        """
+        url = self._address.of("inspect", model)
+        result: JsonObject = self._whole(self._send("POST", url, json=dict(inputs)))
+        return result
+
+    def blocks(self, request_id: str) -> JsonObject:
+        """See which blocks of the KV cache a running answer holds.
+
+        Args:
+            request_id: that of the events that are being read.
+
+        Raises: AIInputError if no such answer of the account is in the making; AIError.
+        """
+        url = self._address.of("inspect", "requests", request_id)
+        result: JsonObject = self._whole(self._send("GET", url))
         return result
 
     def models(

@@ -17,7 +17,7 @@ from sirocco.client.errors import (
 from sirocco.wire.envelope import JsonObject
 from sirocco.wire.sse import Decoder
 
-_REQUEST_ID_HEADER = "cf-ai-req-id"
+REQUEST_ID_HEADER = "cf-ai-req-id"
 _DONE = "[DONE]"
 _LONGEST_EVENT_BYTES = 16 << 20
 _LONGEST_TEXT_SHOWN = 200
@@ -34,7 +34,7 @@ def result_of(response: httpx.Response) -> Any:
 
     Raises: AIRefused if it is an error; AIProtocolError if it is not of the API's form.
     """
-    request_id = response.headers.get(_REQUEST_ID_HEADER)
+    request_id = response.headers.get(REQUEST_ID_HEADER)
     envelope = _object(response.content)
     if envelope is not None and response.is_success and envelope.get("success") is True:
         return envelope.get("result")
@@ -70,7 +70,7 @@ class EventReader:
         self.is_done = False
         self._decoder = Decoder()
         self._n_bytes_since_event = 0
-        self._request_id = response.headers.get(_REQUEST_ID_HEADER)
+        self._request_id = response.headers.get(REQUEST_ID_HEADER)
 
     def feed(self, piece: bytes) -> Iterator[JsonObject]:
         """Give every event that `piece` completes, up to the one that says it is whole.

@@ -8,7 +8,13 @@ import httpx
 
 from sirocco.client.address import Address
 from sirocco.client.ai import CONNECT_TIMEOUT_S, DEFAULT_TIMEOUT_S
-from sirocco.client.answers import EventReader, connection_error, is_stream, result_of
+from sirocco.client.answers import (
+    REQUEST_ID_HEADER,
+    EventReader,
+    connection_error,
+    is_stream,
+    result_of,
+)
 from sirocco.client.errors import AIProtocolError
 from sirocco.client.model_pages import ModelPages
 from sirocco.wire.envelope import JsonObject
@@ -23,6 +29,11 @@ class AsyncEvents(AsyncIterator[JsonObject]):
     def __init__(self, response: httpx.Response, timeout_s: float | None) -> None:
         self._response = response
         self._events = _events(response, timeout_s)
+
+    @property
+    def request_id(self) -> str | None:
+        """The answer's id on the server, as its usage and `AsyncAI.blocks` know it."""
+        return self._response.headers.get(REQUEST_ID_HEADER)
 
     async def __anext__(self) -> JsonObject:
         """Wait for an event.
@@ -86,6 +97,30 @@ class AsyncAI:
         result = await self._whole(response)
         if inputs.get("stream") is True:
             raise AIProtocolError("a stream was asked for, and the answer is none")
+        return result
+
+    async def inspect(self, model: str, inputs: Mapping[str, Any]) -> JsonObject:
+        """Look inside of a model at work on a text: tokens, what was expected, attention.
+
+        Args:
+            inputs: `prompt` or `messages`, and what is wanted, as the API documents it.
+
+        Raises: AIError.
+        """
+        url = self._address.of("inspect", model)
+        result: JsonObject = await self._whole(await self._send("POST", url, json=dict(inputs)))
+        return result
+
+    async def blocks(self, request_id: str) -> JsonObject:
+        """See which blocks of the KV cache a running answer holds.
+
+        Args:
+            request_id: that of the events that are being read.
+
+        Raises: AIInputError if no such answer of the account is in the making; AIError.
+        """
+        url = self._address.of("inspect", "requests", request_id)
+        result: JsonObject = await self._whole(await self._send("GET", url))
         return result
 
     async def models(
