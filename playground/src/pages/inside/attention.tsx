@@ -6,6 +6,9 @@ import { BigMap } from "./big-map";
 import { type Inspection, isVisible, looked, type Maps } from "./inspection";
 import { plural, quoted, share } from "./words";
 
+/** The share that gets the strongest colour. */
+const FULL = 0.36;
+
 /** Cells of a side of a small map. */
 const SMALL = 72;
 
@@ -15,7 +18,9 @@ export interface Chosen {
   readonly query: number;
 }
 
-export function LayerPicker({ nLayers, layer, onLayer }: {
+export function LayerPicker({ name, nLayers, layer, onLayer }: {
+  /** Of the group of radio buttons: there are two pickers. */
+  name: string;
   nLayers: number;
   layer: number;
   onLayer: (layer: number) => void;
@@ -34,7 +39,7 @@ export function LayerPicker({ nLayers, layer, onLayer }: {
       <legend>Layer</legend>
       {Array.from({ length: nLayers }, (_, index) => (
         <label key={index}>
-          <input type="radio" name="layer" checked={index === layer} onChange={() => onLayer(index)} />
+          <input type="radio" name={name} checked={index === layer} onChange={() => onLayer(index)} />
           <span>{index + 1}</span>
         </label>
       ))}
@@ -100,7 +105,7 @@ export function Large({ inspection, maps, chosen, cell, onCell }: {
             : <>{quoted(tokens[query]!)} cannot see {quoted(tokens[key]!)}: behind the window</>}
         </span>
       </figcaption>
-      <BigMap values={values} n={n} window={model.window} query={query} keyAt={key} label={`${name}: ${n} tokens look at ${n} tokens. The table below says the same.`} onCell={onCell} />
+      <BigMap values={values} n={n} window={model.window} query={query} keyAt={key} label={`${name}: ${n} tokens look at ${n} tokens. The table beside it tells the row that is chosen.`} onCell={onCell} />
       <MapWords n={n} window={model.window} />
     </figure>
   );
@@ -109,7 +114,7 @@ export function Large({ inspection, maps, chosen, cell, onCell }: {
 function MapWords({ n, window }: { n: number; window: number | null }) {
   return (
     <p class="hint">
-      Each row is a token that looks, each column a token that is looked at: the darker, the more.
+      Each row is a token that looks, each column a token that is looked at: the stronger the colour, the more.
       Right of the diagonal is the future, which nobody sees.{" "}
       {window === null
         ? "This model has no window: every token sees all before it."
@@ -128,10 +133,10 @@ export function LookedAt({ inspection, maps, chosen }: { inspection: Inspection;
     .map((token, key) => ({ token, key, weight: looked(maps, head, query, key, tokens.length) }))
     .filter(({ weight }) => weight > 0)
     .sort((one, other) => other.weight - one.weight)
-    .slice(0, 10);
+    .slice(0, 8);
   return (
-    <details class="looked-at">
-      <summary>What token {query}, {quoted(tokens[query]!)}, looks at most, as a table</summary>
+    <details class="looked-at" open>
+      <summary>What {quoted(tokens[query]!)}, token {query}, looks at most</summary>
       <table>
         <thead><tr><th scope="col">Token</th><th scope="col">Text</th><th scope="col">Tokens back</th><th scope="col">Share</th></tr></thead>
         <tbody>
@@ -157,7 +162,7 @@ function strengths(maps: Maps, head: number, n: number, window: number | null): 
   for (let query = 0; query < n; query++) {
     const first = window === null ? 0 : Math.max(0, query - window + 1);
     for (let key = first; key <= query; key++) {
-      values[query * n + key] = Math.sqrt(looked(maps, head, query, key, n));
+      values[query * n + key] = Math.sqrt(looked(maps, head, query, key, n) / FULL);
     }
   }
   return values;

@@ -53,7 +53,7 @@ function lastWord(tokens: readonly Token[]): number {
   return found < 0 ? tokens.length - 1 : found;
 }
 
-function About({ subject: { isExample }, looking: { inspection, nLeftOut, isBusy } }: {
+function About({ subject: { isExample }, looking: { inspection, isCut, isBusy } }: {
   subject: Subject;
   looking: Looking;
 }) {
@@ -62,7 +62,7 @@ function About({ subject: { isExample }, looking: { inspection, nLeftOut, isBusy
       <p class="hint" role="status">
         {isExample ? "An example" : "The conversation at hand"}
         {inspection && ` as ${inspection.model.id} reads it: ${plural(inspection.tokens.length, "token")}`}
-        {nLeftOut > 0 && `, without the first ${plural(nLeftOut, "message")}: the whole is too long`}
+        {isCut && ", without its beginning: the whole is too long to be looked into"}
         {isBusy && " · looking …"}
       </p>
       {hasConversation.value
@@ -94,20 +94,22 @@ function Shown({ inspection, layer, onLayer, subject: looked, isBusy }: {
       <section aria-labelledby="tokens-title">
         <h2 id="tokens-title">The text, in tokens</h2>
         <p class="section-words">A model reads pieces of words. Choose one: the stronger another is coloured, the more the chosen one looks at it. Pale ones it cannot see: they come later{model.window !== null && `, or lie more than ${model.window} tokens back`}.</p>
-        <div class="pickers"><LayerPicker nLayers={model.n_layers} layer={layer} onLayer={onLayer} /></div>
+        <div class="pickers">
+          <LayerPicker name="layer-of-text" nLayers={model.n_layers} layer={layer} onLayer={onLayer} />
+          <span class="hint">as head {head + 1} looks, which is chosen below</span>
+        </div>
         <Tokens inspection={inspection} maps={maps} head={head} query={query} onQuery={(index) => look(index, null)} />
       </section>
       <section aria-labelledby="attention-title" aria-busy={isBusy}>
         <h2 id="attention-title">Where each head looks</h2>
         <p class="section-words">Every layer has {plural(model.n_heads, "head")}, and each has learned to look at something else. Choose one to see it large.</p>
+        <div class="pickers"><LayerPicker name="layer" nLayers={model.n_layers} layer={layer} onLayer={onLayer} /></div>
         {maps
           ? (
             <div class="attention">
               <Heads inspection={inspection} maps={maps} head={head} onHead={setHead} />
-              <div>
-                <Large inspection={inspection} maps={maps} chosen={chosen} cell={cell} onCell={look} />
-                <LookedAt inspection={inspection} maps={maps} chosen={chosen} />
-              </div>
+              <Large inspection={inspection} maps={maps} chosen={chosen} cell={cell} onCell={look} />
+              <LookedAt inspection={inspection} maps={maps} chosen={chosen} />
             </div>
           )
           : <p class="hint">Looking at layer {layer + 1} …</p>}

@@ -8,18 +8,21 @@ import type { Subject } from "./subject";
 export interface Looking {
   readonly inspection: Inspection | null;
   readonly fault: Error | null;
-  /** Turns at the beginning that were left out, because the whole is too long. */
-  readonly nLeftOut: number;
+  /** The beginning was left out, because the whole is too long. */
+  readonly isCut: boolean;
   readonly isBusy: boolean;
   readonly retry: () => void;
 }
+
+/** Of a text that is cut to fit: its tokens are not all of one length, and a template's are added. */
+const MARGIN = 0.9;
 
 interface Found {
   /** What was asked, to know it again. */
   readonly key: string;
   readonly subject: Subject;
   readonly inspection: Inspection;
-  readonly nLeftOut: number;
+  readonly isCut: boolean;
 }
 
 export function useInspection(subject: Subject, layer: number): Looking {
@@ -40,7 +43,7 @@ export function useInspection(subject: Subject, layer: number): Looking {
   }, [key, layer, isThere, nTries]);
   return {
     inspection: (known ?? found)?.inspection ?? null,
-    nLeftOut: (known ?? found)?.nLeftOut ?? 0,
+    isCut: (known ?? found)?.isCut ?? false,
     fault,
     isBusy: !isThere && fault === null,
     retry: () => setTries(nTries + 1),
@@ -53,27 +56,28 @@ async function ask(
   if (known) {
     return { ...known, inspection: await inspect(known.subject, layer, known.inspection, signal) };
   }
-  let [messages, nLeftOut] = [subject.messages, 0];
-  for (;;) {
+  for (let messages = subject.messages; ; ) {
     try {
       const asked = { ...subject, messages };
-      return { key, subject: asked, inspection: await inspect(asked, layer, null, signal), nLeftOut };
+      const isCut = messages !== subject.messages;
+      return { key, subject: asked, inspection: await inspect(asked, layer, null, signal), isCut };
     } catch (error) {
-      const shorter = isTooLong(error) ? withoutFirstTurn(messages) : null;
-      if (!shorter) throw error;
-      nLeftOut += messages.length - shorter.length;
-      messages = shorter;
+      messages = shorter(messages, excess(error));
     }
   }
 }
 
-function isTooLong(error: unknown): boolean {
-  return error instanceof ApiError && error.message.includes("tokens to be inspected");
+/** How many times too long a text is, as the server says. Throws any other error again. */
+function excess(error: unknown): number {
+  const told = /at most (\d+) tokens to be inspected, got (\d+)/.exec((error as Error).message);
+  if (!(error instanceof ApiError) || !told) throw error;
+  return Number(told[2]) / Number(told[1]);
 }
 
-/** Leaves out the oldest question with its answer; null if there is no other. */
-function withoutFirstTurn(messages: readonly Message[]): readonly Message[] | null {
+/** Leaves out the oldest question with its answer; of a single question, its beginning. */
+function shorter(messages: readonly Message[], times: number): readonly Message[] {
   const begin = messages[0]?.role === "system" ? 1 : 0;
   const next = messages.findIndex(({ role }, index) => index > begin && role === "user");
-  return next < 0 ? null : [...messages.slice(0, begin), ...messages.slice(next)];
+  if (next > 0) return [...messages.slice(0, begin), ...messages.slice(next)];
+  return messages.map(({ role, content }) => ({ role, content: content.slice(content.length - Math.floor((content.length / times) * MARGIN)) }));
 }

@@ -69,8 +69,9 @@ function Detail({ inspection, index, weight, query }: {
   const token = inspection.tokens[index];
   if (!token) return null;
   const { window } = inspection.model;
+  const who = index === query ? "It looks at itself" : `Token ${query} looks at it`;
   const sight = isVisible(query, index, window)
-    ? weight !== null && `Token ${query} looks at it: ${share(weight)}`
+    ? weight !== null && `${who}: ${share(weight)}`
     : index > query ? `Token ${query} comes before it, and cannot see it` : `Behind the window of token ${query}: not seen`;
   return (
     <div class="token-detail">
