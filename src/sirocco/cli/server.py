@@ -30,8 +30,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        # What is there now stays. The collector need not walk through it again and again: that
-        # took a fifth of the loop's time in a flood, whenever many connections came at once.
+        # What is there now stays: a hundred thousand objects of the program itself. A collection
+        # that walks through them holds up all requests for many milliseconds (docs/log.md).
         gc.collect()
         gc.freeze()
         if self.started:
