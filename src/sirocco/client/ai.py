@@ -37,7 +37,8 @@ class Events(Iterator[JsonObject]):
     @property
     def request_id(self) -> str | None:
         """The answer's id on the server, as its usage and `AI.blocks` know it."""
-        return self._response.headers.get(REQUEST_ID_HEADER)
+        found: str | None = self._response.headers.get(REQUEST_ID_HEADER)
+        return found
 
     def __next__(self) -> JsonObject:
         """Wait for an event.

@@ -33,7 +33,8 @@ class AsyncEvents(AsyncIterator[JsonObject]):
     @property
     def request_id(self) -> str | None:
         """The answer's id on the server, as its usage and `AsyncAI.blocks` know it."""
-        return self._response.headers.get(REQUEST_ID_HEADER)
+        found: str | None = self._response.headers.get(REQUEST_ID_HEADER)
+        return found
 
     async def __anext__(self) -> JsonObject:
         """Wait for an event.
