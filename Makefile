@@ -20,7 +20,7 @@ HAS_NPM := $(shell command -v npm 2>/dev/null)
 # The comparison with llama.cpp builds its peer first, which takes a quarter of an hour.
 PEER_BENCHMARK := benchmarks/vs_llama_cpp.py
 
-.PHONY: help setup clients serve test worker-node playground check fmt bench bench-peer clean
+.PHONY: help setup clients serve test worker-node playground playground-node check fmt bench bench-peer clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -34,7 +34,7 @@ clients: $(CLIENTS)/.made $(if $(HAS_NPM),$(NODE_CLIENTS)/node_modules/.made) ##
 serve: $(VENV)/.package ## start the server; options in ARGS="..."
 	@$(BIN)/sirocco serve --stand-in $(ARGS)
 
-test: $(VENV)/.dev clients worker-node ## run the tests; options in PYTEST_ARGS="..."
+test: $(VENV)/.dev clients worker-node $(if $(HAS_NPM),playground-node) ## run the tests; options in PYTEST_ARGS="..."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(PYTEST_ARGS)
 
 # Worker scripts are tested in the real runtime, which npm installs; without it they are left out.
@@ -44,6 +44,11 @@ worker-node:
 	  $(WORKER_NODE)/node_modules/.of || { echo "Installing the Workers runtime for tests ..." \
 	  && (cd $(WORKER_NODE) && npm ci --loglevel=error && cp package-lock.json node_modules/.of); } \
 	  || echo "npm could not install it; tests of Worker scripts are left out"
+
+# What builds the playground also checks it; without it these tests are left out.
+playground-node:
+	@$(MAKE) --no-print-directory playground/node_modules/.made \
+	  || echo "sirocco: what builds the playground could not be installed" >&2
 
 # What it makes is committed: users need no npm.
 playground: playground/node_modules/.made ## build the web page into the package, after a change of playground/src
@@ -67,7 +72,7 @@ bench-peer: $(VENV)/.package ## compare with llama.cpp, which is built first; op
 	@$(BIN)/python $(PEER_BENCHMARK) $(ARGS)
 
 clean: ## remove .venv, clients, builds and caches
-	rm -rf $(VENV) $(CLIENTS) $(NODE_CLIENTS)/node_modules $(WORKER_NODE)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) $(NODE_CLIENTS)/node_modules $(WORKER_NODE)/node_modules playground/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps below live in what they are about, because they say what is in it.

@@ -10,6 +10,8 @@ NODE_CLIENTS = "needs the clients for Node.js"
 PYTHON_CLIENTS = "needs the clients for Python"
 CURL = "needs curl"
 WORKERS_RUNTIME = "needs the Workers runtime"
+CHROMIUM = "needs Chromium"
+PLAYGROUND_BUILD = "needs what builds the playground"
 
 _HINTS = {
     POSTGRESQL: "tests with PostgreSQL; they need its server (Debian and Ubuntu: postgresql)",
@@ -18,6 +20,9 @@ _HINTS = {
     PYTHON_CLIENTS: "tests with clients for Python; they need 'make clients'",
     WORKERS_RUNTIME: "tests of Worker scripts; they need npm (Debian and Ubuntu: npm), with which "
     "'make test' installs the Workers runtime",
+    CHROMIUM: "tests of the playground; they need Chromium and npm (Debian and Ubuntu: chromium, "
+    "npm)",
+    PLAYGROUND_BUILD: "tests of the playground's build; they need npm (Debian and Ubuntu: npm)",
     CURL: "tests with curl; they need it (Debian and Ubuntu: curl)",
 }
 

@@ -13,20 +13,26 @@ export const credentials = signal<Credentials | null>(null);
 /** Whether they outlive the tab. */
 export const isRemembered = signal(false);
 
-/**
- * Takes credentials from the address's fragment, as `sirocco serve` prints them, or from where
- * they are kept. The fragment, which is never sent to the server, is removed at once.
- */
+/** Takes up credentials that are kept, unless the address brings others. */
 export function restore(): void {
+  isRemembered.value = localStorage.getItem(KEY) !== null;
+  credentials.value = read(sessionStorage) ?? read(localStorage);
+  takeFromAddress();
+  // The link may be opened in a window that shows the page already.
+  addEventListener("hashchange", takeFromAddress);
+}
+
+/**
+ * Takes credentials from the address's fragment, as `sirocco serve` prints them. The fragment,
+ * which is never sent to the server, is removed at once.
+ */
+function takeFromAddress(): void {
   const given = new URLSearchParams(location.hash.slice(1));
   const accountId = given.get("account_id");
   const apiToken = given.get("api_token");
-  if (apiToken !== null) {
-    history.replaceState(null, "", location.pathname);
-    if (accountId !== null) return signIn({ accountId, apiToken }, localStorage.getItem(KEY) !== null);
-  }
-  isRemembered.value = localStorage.getItem(KEY) !== null;
-  credentials.value = read(sessionStorage) ?? read(localStorage);
+  if (apiToken === null) return;
+  history.replaceState(null, "", location.pathname);
+  if (accountId !== null) signIn({ accountId, apiToken }, isRemembered.value);
 }
 
 export function signIn(found: Credentials, remember: boolean): void {

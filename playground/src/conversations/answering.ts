@@ -58,7 +58,7 @@ async function answer(id: string): Promise<void> {
   try {
     await ask(writer, asked.model, bodyOf(asked, turns), controller.signal);
     writer.end("done");
-    announce(writer.spoken.rest());
+    writer.speakRest();
   } catch (error) {
     writer.end(controller.signal.aborted ? "stopped" : "failed", controller.signal.aborted ? null : error);
   } finally {
@@ -105,7 +105,7 @@ interface WireUsage {
 
 /** One answer while it comes: its text is shown some times a second, and its times are taken. */
 class Writer {
-  readonly spoken = new Spoken();
+  private readonly spoken = new Spoken();
   private text = "";
   private shown: ReturnType<typeof setTimeout> | null = null;
   private beganMs = 0;
@@ -158,6 +158,11 @@ class Writer {
 
   end(state: "done" | "stopped" | "failed", error: unknown = null): void {
     this.show(error === null ? { state } : { state, fault: fault(error) });
+  }
+
+  speakRest(): void {
+    const rest = this.spoken.rest();
+    if (rest) announce(rest);
   }
 
   private show(change: Partial<Answer>): void {

@@ -1,6 +1,6 @@
 /** The conversations of whoever is signed in, kept in this browser's IndexedDB. */
 import { computed, effect, signal } from "@preact/signals";
-import { createStore, del, set, values } from "idb-keyval";
+import { createStore, del, promisifyRequest, values } from "idb-keyval";
 import { models } from "../models";
 import { credentials } from "../session";
 import { type Conversation, isLive, type Settings, type Turn } from "./conversation";
@@ -106,18 +106,24 @@ export function remove(id: string): void {
 
 function put(conversation: Conversation): void {
   all.value = new Map(all.peek()).set(conversation.id, conversation);
-  if (unsaved.has(conversation.id)) return;
-  unsaved.set(conversation.id, setTimeout(() => save(conversation.id), SAVE_EVERY_MS));
+  const isGrowing = conversation.turns.some((turn) => turn.role === "assistant" && isLive(turn));
+  if (!isGrowing) save(conversation.id);
+  else if (!unsaved.has(conversation.id)) {
+    unsaved.set(conversation.id, setTimeout(() => save(conversation.id), SAVE_EVERY_MS));
+  }
 }
 
 function save(id: string): void {
+  clearTimeout(unsaved.get(id));
   unsaved.delete(id);
   const found = all.peek().get(id);
   if (!found) return;
-  set(id, found, database).then(
-    () => elsewhere.postMessage(null),
-    () => (isForgetful.value = true),
-  );
+  const written = database("readwrite", (store) => {
+    store.put(found, id);
+    store.transaction.commit(); // at once: the page may be about to close
+    return promisifyRequest(store.transaction);
+  });
+  written.then(() => elsewhere.postMessage(null), () => (isForgetful.value = true));
 }
 
 /** Ends what a closed page left unfinished. */
@@ -142,10 +148,7 @@ function preferredModel(): string {
 }
 
 addEventListener("pagehide", () => {
-  for (const [id, timer] of unsaved) {
-    clearTimeout(timer);
-    save(id);
-  }
+  for (const id of unsaved.keys()) save(id);
 });
 elsewhere.onmessage = () => {
   if (unsaved.size === 0) void readAll(); // another window has changed something
