@@ -7,6 +7,7 @@ SiroccoError
 │   ├── UnknownRequest      no live answer of the account has this id
 │   ├── MissingBody         the request carries no body
 │   ├── LoraNotSupported    the request wants an adapter
+│   ├── UnknownBatch        the account has no such batch
 │   ├── PromptTooLong       the prompt and its answer cannot fit the model
 │   └── RequestTooLarge     more bytes than we read
 ├── AuthError               the caller did not prove who they are
@@ -19,6 +20,7 @@ SiroccoError
 ├── LimitError              right request, wrong moment
 │   ├── OutOfCapacity       too many requests wait, or this one waited too long
 │   ├── RateLimited         too many requests of the account in a minute
+│   ├── BatchesFull         too much of the account waits in batches
 │   ├── DailyQuotaExceeded  what the account may use in a day does not suffice
 │   └── Unavailable         the server is shutting down, or the engine does not start
 ├── Interrupted             the answer ended before it was whole
@@ -69,6 +71,15 @@ class LoraNotSupported(InputError):
 
     def __init__(self, model_id: str) -> None:
         super().__init__(f"The model {model_id} does not support LoRa inference")
+
+
+class UnknownBatch(InputError):
+    """The account has no such batch, or its results were deleted."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(
+            f"'/request_id' must be of a batch whose results are kept, got {batch_id[:40]!r}"
+        )
 
 
 class PromptTooLong(InputError):
@@ -139,6 +150,10 @@ class Unavailable(LimitError):
 
 class RateLimited(LimitError):
     """The account sent more requests in a minute than it may."""
+
+
+class BatchesFull(LimitError):
+    """Too many requests, or bytes of them, of the account wait in batches."""
 
 
 class DailyQuotaExceeded(LimitError):

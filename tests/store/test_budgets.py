@@ -215,3 +215,12 @@ def test_a_limit_out_of_its_range_is_refused(value):
 def test_limits_of_no_account_cannot_be_changed(database):
     with pytest.raises(InvalidInput, match="must be an existing account"):
         Accounts(database).set_limits("0" * 32, Limits())
+
+
+def test_a_request_that_is_begun_anew_takes_the_place_of_its_own_reservation(budgets, account_id):
+    """The server that reserved for it has died, and another one begins it again."""
+    assert budgets.reserve(account_id, "r1", WORST, WORST) is None
+
+    assert budgets.reserve(account_id, "r1", WORST, WORST) is None
+
+    assert budgets.used(account_id) == WORST

@@ -50,6 +50,8 @@ class Budgets:
     ) -> Amount | None:
         """Reserve the worst for a request, or reserve nothing.
 
+        What was reserved before for the same request, by a server that died, is given back.
+
         Returns: None if it was reserved; else what is used and reserved already, which with the
             worst would exceed the budget.
         """
@@ -58,6 +60,7 @@ class Budgets:
             # Servers that share the database reserve for an account one after the other.
             lock = select(accounts.c.id).where(accounts.c.id == account_id)
             connection.execute(lock.with_for_update(key_share=True))
+            release(connection, [request_id])
             used = _used(connection, account_id, now)
             if (used + worst).exceeds(budget):
                 return used

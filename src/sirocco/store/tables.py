@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Date,
     DateTime,
@@ -18,6 +19,8 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.types import TypeDecorator
@@ -136,4 +139,45 @@ reservations = Table(
     Column("tokens", BigInteger, nullable=False),
     Column("micro_neurons", BigInteger, nullable=False),
     Column("expires_at", UtcDateTime(), nullable=False),  # from then on it counts no more
+)
+
+# Requests that were queued together, to be answered when there is time.
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", String(36), primary_key=True),  # the id of the request that queued it
+    Column("account_id", String(32), ForeignKey("accounts.id"), nullable=False),
+    Column("api_token_id", String(32), ForeignKey("api_tokens.id")),
+    Column("model_id", String(200), nullable=False),
+    Column("idempotency_key", String(255)),
+    Column("digest", String(64), nullable=False),  # of its requests, to tell a replay by
+    Column("n_items", Integer, nullable=False),
+    Column("n_done", Integer, nullable=False),
+    Column("n_bytes", BigInteger, nullable=False),  # of its requests
+    Column("created_at", UtcDateTime(), nullable=False),
+    Column("started_at", UtcDateTime()),  # NULL: nothing of it was begun
+    Column("finished_at", UtcDateTime()),  # NULL: something of it is not done
+    UniqueConstraint("account_id", "idempotency_key", name="uq_batches_account_id"),
+    Index("ix_batches_finished_at", "finished_at", "account_id"),
+)
+
+batch_items = Table(
+    "batch_items",
+    metadata,
+    Column("batch_id", String(36), ForeignKey("batches.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),  # in the batch, from 0
+    Column("reference", Text),  # the caller's own name for it, as JSON
+    Column("inputs", Text, nullable=False),  # its body as JSON; empty once it is done
+    Column("is_done", Boolean, nullable=False),
+    # Who runs it, and until when nobody else may.
+    Column("owner", String(32)),
+    Column("lease_until", UtcDateTime()),
+    Column("n_faults", Integer, nullable=False),  # engines that failed while they ran it
+    Column("is_success", Boolean),
+    Column("result", Text),  # JSON of its result, or of its errors
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Column("neurons", Float, nullable=False),
+    Index("ix_batch_items_is_done", "is_done", "batch_id", "position"),
 )

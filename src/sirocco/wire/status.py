@@ -11,6 +11,7 @@ from typing import Literal
 from sirocco.errors import (
     Aborted,
     AuthError,
+    BatchesFull,
     DailyQuotaExceeded,
     EngineFault,
     InputError,
@@ -31,6 +32,7 @@ from sirocco.errors import (
     SiroccoError,
     TimedOut,
     Unavailable,
+    UnknownBatch,
     UnknownModel,
     UnknownRequest,
 )
@@ -100,6 +102,7 @@ _ROWS: dict[type, _Row] = {
     UnknownRequest: _Row(404, 7003, str, "gateway"),
     MissingBody: _Row(400, 3003, _prefixed("Request is missing headers or body: ")),
     LoraNotSupported: _Row(405, 5005),
+    UnknownBatch: _Row(404, 5006, _prefixed("AiError: Bad input: Error: ")),
     PromptTooLong: _Row(413, 5021),
     RequestTooLarge: _Row(413, 3006),
     AuthError: _Row(401, 10000, _fixed("Authentication error"), "gateway"),
@@ -125,6 +128,8 @@ _ROWS: dict[type, _Row] = {
     # 3040 again, since the caller can only try later; 503 tells proxies to try another server.
     Unavailable: _Row(503, 3040),
     RateLimited: _Row(429, 3021, _fixed("rate limiting: inference request per min rate reached")),
+    # The caller has to wait for its own requests, and is told how many there are.
+    BatchesFull: _Row(429, 3040),
     # Documented is 3036, but what the public service sends is 4006, with this sentence's words
     # "daily free allocation of … neurons". Programs look for either of them.
     DailyQuotaExceeded: _Row(429, 4006, _prefixed("AiError: ")),
