@@ -19,9 +19,13 @@ STORY = {"prompt": "Tell me a long story.", "max_tokens": 700, "seed": 5, "tempe
 
 
 class Served:
-    """A running server, its log, and a client of it."""
+    """A running server, its log, and a client of it.
 
-    def __init__(self, home: Path, **settings: object) -> None:
+    Args:
+        before: the server that made this home; its credentials are used, since none are printed.
+    """
+
+    def __init__(self, home: Path, *, before: "Served | None" = None, **settings: object) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SIROCCO_")}
         named = {f"SIROCCO_{name.upper()}": str(value) for name, value in settings.items()}
         self._log = home.with_suffix(".log")
@@ -40,9 +44,11 @@ class Served:
         found = re.search(r"(http://127\.0\.0\.1:\d+)(/client/\S+)", text)
         secret = re.search(r"API token +(\S{40})", text)
         assert found, self._log.read_text()
-        assert secret
+        self.headers: dict[str, str] = {} if before is None else before.headers
+        if before is None:
+            assert secret
+            self.headers = {"Authorization": f"Bearer {secret[1]}"}
         self.url, self.path = found[1], found[1] + found[2]
-        self.headers = {"Authorization": f"Bearer {secret[1]}"}
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Lines of the log with this event; every line must be JSON."""

@@ -20,6 +20,7 @@ from sirocco.api import (
     run,
     usage_report,
 )
+from sirocco.api.batch import BatchAnswers
 from sirocco.api.errors import add_error_handlers
 from sirocco.api.openai import chat, completions, responses
 from sirocco.api.openai import models as openai_models
@@ -28,6 +29,8 @@ from sirocco.catalog import Catalog, CatalogEntry
 from sirocco.engine.process.launch import EngineProcess
 from sirocco.engine.process.messages import Start
 from sirocco.service.access import Access
+from sirocco.service.batch_desk import BatchDesk
+from sirocco.service.batch_runner import BatchRunner
 from sirocco.service.directory import Directory
 from sirocco.service.engine_keeper import Patience
 from sirocco.service.engine_pool import EnginePool, Launch
@@ -38,6 +41,7 @@ from sirocco.service.service import Service
 from sirocco.service.shedding import Shedder
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.settings import Settings
+from sirocco.store.batches import Batches
 from sirocco.store.budgets import Budgets
 from sirocco.store.spool import Spool
 from sirocco.store.stores import Stores, open_stores
@@ -82,9 +86,17 @@ def create_app(
         )  # fmt: skip
         app.state.shedder = Shedder(app.state.access, service, quota)
         app.state.health = Health(stores.database, service)
+        batches = Batches(stores.database, settings.batch_limits)
+        runner = BatchRunner(
+            service, batches, stores.accounts, BatchAnswers(service), n_places=settings.batch_places
+        )
+        app.state.batch_runner = runner
+        app.state.batch_desk = BatchDesk(service, batches, on_queued=runner.wake)
+        runner.start()
         try:
             yield
         finally:
+            await runner.aclose()
             await engines.aclose()
             await service.aclose()
             usage.close()

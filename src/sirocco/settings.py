@@ -18,6 +18,7 @@ from sirocco.engine.config import EngineConfig
 from sirocco.errors import ConfigError
 from sirocco.home import default_home, expanded
 from sirocco.store.address import parse_url, shown_url
+from sirocco.store.batches import BatchLimits
 from sirocco.store.limits import Limits
 
 _HIDDEN = "a hidden value"
@@ -60,6 +61,17 @@ class Settings(BaseSettings):
     daily_tokens: int = Field(0, ge=0, le=10**12, description="of an account; 0 is no limit")
     per_minute: int = Field(0, ge=0, le=100_000, description="requests of an account; 0: no limit")
     inspect_max_tokens: int = Field(512, ge=1, le=2048, description="tokens of an inspection")
+    batch_running: int = Field(4, ge=0, le=1024, description="requests of batches run at once")
+    batch_requests: int = Field(1000, ge=1, le=100_000, description="requests of one batch")
+    batch_waiting: int = Field(
+        10_000, ge=1, le=10_000_000, description="requests of an account that wait in batches"
+    )
+    batch_waiting_bytes: int = Field(
+        134_217_728, ge=1024, description="bytes of the requests that wait"
+    )
+    batch_keep_s: float = Field(
+        86_400.0, gt=0, le=31_536_000, description="time that results are kept"
+    )
     max_body_bytes: int = Field(8_388_608, ge=1024, description="bytes of a request body")
     queue_timeout_s: float = Field(
         60.0, gt=0, le=86_400, description="time in which an answer has to begin"
@@ -121,6 +133,16 @@ class Settings(BaseSettings):
             step_target_s=self.step_target_s,
             prefix_cache=self.prefix_cache,
         )
+
+    @property
+    def batch_limits(self) -> BatchLimits:
+        """How much of an account may wait in batches, and how long."""
+        return BatchLimits(self.batch_waiting, self.batch_waiting_bytes, self.batch_keep_s)
+
+    @property
+    def batch_places(self) -> int:
+        """Requests of batches that run at once: never more than half of what a model runs."""
+        return min(self.batch_running, max(1, self.max_running // 2))
 
     @property
     def limits(self) -> Limits:

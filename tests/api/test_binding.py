@@ -92,7 +92,7 @@ def test_options_that_nothing_reads_are_named(server):
         ({"inputs": INPUTS}, "", 400, 5006, "Error: the header "
          "cf-consn-model-id, which names the model, is missing"),
         ({"inputs": INPUTS, "options": {"queueRequest": True}}, MODEL, 400, 5006,
-         "Error: 'queueRequest' is not supported by this version of Sirocco"),
+         "Error: required properties at '/' are 'requests', which 'queueRequest' is for"),
         ({"inputs": {"prompt": "x " * 600, "stream": True}}, MODEL, 413, 5021, "The estimated"),
         ({"inputs": INPUTS}, MISTRAL, 503, 3040, "the weights of"),
         (b"", MODEL, 400, 3003, "Request is missing headers or body: body"),

@@ -521,6 +521,71 @@ def test_calls_before_the_one_that_was_cut_off_are_delivered(server):
     assert (result["response"], result["finish_reason"]) == ("", "length")
 
 
+# --- the model in the body ---
+
+
+def run_named(server, body, **options):
+    url = f"{server.url}/client/v4/accounts/{server.account_id}/ai/run"
+    return httpx.post(url, json=body, headers=server.headers, timeout=60, **options)
+
+
+def test_the_model_may_stand_in_the_body(server):
+    inputs = {"prompt": "the cat", "max_tokens": 4, "temperature": 0, "sed": 1}
+    named = run_named(server, {"model": MODEL, "input": inputs, "options": {"gateway": {"id": "x"},
+                               "extraHeaders": {"a": "b"}}, "more": 1})  # fmt: skip
+    by_path = server.run(inputs)
+
+    assert named.json()["result"]["response"] == by_path.json()["result"]["response"]
+    assert list(named.json()) == list(by_path.json())
+    assert named.headers["cf-ai-req-id"]
+    assert named.headers["cf-ai-neurons"] == "0.00"
+    told = "more, sed, options.gateway, options.extraHeaders"
+    assert named.headers["sirocco-unused"] == told
+
+
+def test_a_stream_may_be_asked_for_with_the_model_in_the_body(server):
+    inputs = {"prompt": "the cat", "max_tokens": 4, "stream": True}
+
+    response = run_named(server, {"model": MODEL, "input": inputs})
+
+    assert response.headers["content-type"] == "text/event-stream"
+    assert sse.Decoder().feed(response.content)[-1] == "[DONE]"
+
+
+def test_an_option_beside_the_input_is_heard(server, gate):
+    with ThreadPoolExecutor(4) as pool:
+        busy = [pool.submit(server.run, {"prompt": "x", "max_tokens": 2}) for _ in range(4)]
+        wait_until(lambda: server.client.n_live == 4)
+        refused = run_named(server, {"model": MODEL, "input": {"prompt": "x"},
+                                     "options": {"rejectIfBusy": True}})  # fmt: skip
+        gate.open(100)
+        assert {future.result().status_code for future in busy} == {200}
+
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (429, 3040)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "text"),
+    [
+        ({}, 5006, "required properties at '/' are 'model,input'"),
+        ({"model": MODEL}, 5006, "required properties at '/' are 'input'"),
+        ({"model": 5, "input": {}}, 5006, "Type mismatch of '/model', 'integer' not in 'string'"),
+        ({"model": MODEL, "input": "x"}, 5006, "Type mismatch of '/input'"),
+        ({"model": MODEL, "input": {"prompt": "x"}, "options": 1}, 5006, "mismatch of '/options'"),
+        ({"model": MODEL, "input": {}}, 5006, "required properties at '/' are 'prompt'"),
+        ({"model": "@cf/x/y", "input": {"prompt": "x"}}, 5007, "No such model @cf/x/y"),
+    ],
+)
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_faulty_body_with_a_model_is_refused_by_name(server, body, code, text, slash):
+    url = f"{server.url}/client/v4/accounts/{server.account_id}/ai/run{slash}"
+    response = httpx.post(url, json=body, headers=server.headers, timeout=60)
+
+    (error,) = response.json()["errors"]
+    assert (response.status_code, error["code"]) == (400, code)
+    assert text in error["message"]
+
+
 def test_a_beginning_that_an_account_sent_before_is_told_as_cached(server):
     body = {"prompt": "the cat sat on the mat " * 12, "max_tokens": 1}
     before, after = (

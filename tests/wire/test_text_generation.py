@@ -359,15 +359,10 @@ def test_nulls_in_messages_are_as_good_as_absent():
     ("name", "value"),
     [
         ("functions", [{"name": "sum", "code": "return 1"}]),
-        ("requests", [{"prompt": "a"}]),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(name, value):
     assert refused({"prompt": "a", name: value}).startswith(f"'/{name}' is not supported")
-
-
-def test_a_batch_is_refused_as_a_batch_though_it_has_no_prompt():
-    assert refused({"requests": [{"prompt": "a"}]}).startswith("'/requests' is not supported")
 
 
 @pytest.mark.parametrize(
@@ -505,3 +500,8 @@ def test_every_body_within_the_documented_limits_is_taken(members):
 
     assert inputs.subject == members["prompt"]
     assert inputs.sampling.max_tokens == members.get("max_tokens", 256)
+
+
+def test_a_batch_that_is_not_to_be_queued_is_told_what_it_lacks():
+    assert "'queueRequest'" in refused({"requests": [{"prompt": "a"}]})
+    assert "/requests" in refused({"prompt": "a", "requests": [{"prompt": "a"}]})

@@ -11,21 +11,36 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
+from sirocco.api.answering import (
+    answer_headers,
+    begun,
+    job_of,
+    result_of,
+    unused_header,
+    whole_answer,
+)
 from sirocco.api.auth import CallerOfAccount, bearer
+from sirocco.api.batch import IDEMPOTENCY_HEADER, batch_answer
 from sirocco.api.body import members_of
-from sirocco.api.errors import RoutingError, error_answer, request_id_of
+from sirocco.api.errors import (
+    REQUEST_ID_HEADER,
+    RoutingError,
+    error_answer,
+    request_id_of,
+)
 from sirocco.api.models import models_page
 from sirocco.api.playground import front_page
-from sirocco.api.run import answer_headers, begun, job_of, result_of, whole_answer
 from sirocco.api.streaming import EventStream, run_events
 from sirocco.errors import InvalidInput, SiroccoError
 from sirocco.service.access import Access, Caller
 from sirocco.service.answer import Answer
 from sirocco.store.scopes import Scope
 from sirocco.wire import sse
+from sirocco.wire.batch import is_batch
 from sirocco.wire.binding import (
     Version,
     binding_failure,
@@ -34,6 +49,7 @@ from sirocco.wire.binding import (
     read_call,
     version_of,
 )
+from sirocco.wire.envelope import JsonObject
 from sirocco.wire.tensors import read_tensors, tensors
 from sirocco.wire.text_generation import TextGeneration, read_text_generation
 
@@ -139,6 +155,11 @@ async def _run(request: Request, forwarded: Forwarded, caller: Caller) -> Respon
     if version == 1:
         return await _run_tensors(request, caller, model_id, members)
     call = read_call(members)
+    if is_batch(call):
+        key = forwarded.headers.get(IDEMPOTENCY_HEADER)
+        told, unused = await batch_answer(request, caller, model_id, call, key)
+        headers = {REQUEST_ID_HEADER: request_id_of(request), **unused_header(unused)}
+        return JSONResponse(told, headers=headers) if version == 3 else _packed(told, headers)
     inputs = read_text_generation(call.inputs)
     answer = await begun(request, caller, model_id, job_of(inputs))
     headers = answer_headers(answer, call.unused)
@@ -154,9 +175,13 @@ async def _whole(
 ) -> Response:  # fmt: skip
     result = await result_of(request, answer, inputs)
     if version == 2:
-        # Packed, and no header says so: the package unpacks every answer.
-        return Response(packed_result(result), headers=headers, media_type="application/json")
+        return _packed(result, headers)
     return whole_answer(answer, result, headers)
+
+
+def _packed(result: JsonObject, headers: Mapping[str, str]) -> Response:
+    # No header says that it is packed: the package unpacks every answer.
+    return Response(packed_result(result), headers=headers, media_type="application/json")
 
 
 async def _run_tensors(

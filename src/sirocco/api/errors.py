@@ -49,17 +49,23 @@ def error_answer(
     error: SiroccoError, request_id: str, write: WriteFailure = failure
 ) -> JSONResponse:
     """Turn an error into its answer, and write those that are our fault into the log."""
-    http_status, code = status_of(error)
-    if isinstance(error, ModelNotInstalled):
-        log.warning("no weights", request_id=request_id, reason=str(error))
-    elif http_status >= 500 and not isinstance(error, LimitError):
-        log.error("request failed", request_id=request_id, code=code, reason=str(error))
+    http_status, _ = status_of(error)
+    log_failure(error, request_id)
     headers = {}
     if layer_of(error) == "inference":
         headers[REQUEST_ID_HEADER] = request_id
     if http_status in (429, 503):
         headers["retry-after"] = str(error.retry_after_s if isinstance(error, LimitError) else 1)
     return JSONResponse(write(error, request_id), http_status, headers)
+
+
+def log_failure(error: SiroccoError, request_id: str) -> None:
+    """Write an error into the log if it is our fault."""
+    http_status, code = status_of(error)
+    if isinstance(error, ModelNotInstalled):
+        log.warning("no weights", request_id=request_id, reason=str(error))
+    elif http_status >= 500 and not isinstance(error, LimitError):
+        log.error("request failed", request_id=request_id, code=code, reason=str(error))
 
 
 async def _sirocco_error(request: Request, error: Exception) -> Response:

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
+from sirocco.api.answering import told_headers
 from sirocco.api.auth import CallerOfAccount, ReaderOfAccount
 from sirocco.api.body import members_of
 from sirocco.api.disconnect import unless_disconnected
 from sirocco.api.errors import request_id_of
-from sirocco.api.run import told_headers
 from sirocco.engine.block_view import BlockView, SequenceView
 from sirocco.engine.inspection.shape import EngineShape
 from sirocco.service.inspector import InspectionJob, Inspector, Look

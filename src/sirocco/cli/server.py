@@ -48,7 +48,10 @@ class _Server(uvicorn.Server):
         """Let live answers end while health and refusals are still answered; then close."""
         until_s = time.monotonic() + self._shutdown_s
         if self.started:
-            await self._app.state.service.drain(self._shutdown_s, self._hurry)
+            state = self._app.state
+            # Batches give way at once: what they leave is begun anew by the next server.
+            drain = state.service.drain(self._shutdown_s, self._hurry)
+            await asyncio.gather(drain, state.batch_runner.aclose())
         left_s = 0.0 if self._hurry.is_set() else until_s - time.monotonic()
         self.config.timeout_graceful_shutdown = max(left_s, _LAST_WORDS_S)  # type: ignore[assignment]
         await super().shutdown(sockets)

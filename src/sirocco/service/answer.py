@@ -10,7 +10,14 @@ import structlog
 from sirocco.catalog.price import FREE, Price
 from sirocco.engine.process.generation import Generation
 from sirocco.engine.process.messages import Piece
-from sirocco.errors import LimitError, SiroccoError
+from sirocco.errors import (
+    Aborted,
+    EngineFault,
+    LimitError,
+    OutOfCapacity,
+    SiroccoError,
+    Unavailable,
+)
 from sirocco.service.access import Caller
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.store.tables import utc_now
@@ -21,6 +28,9 @@ from sirocco.types import FinishReason, TokenLogprob
 
 log = structlog.get_logger(__name__)
 
+REDONE = (OutOfCapacity, Unavailable, Aborted, EngineFault)
+"""What breaks an answer off that may go well another time."""
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerOrigin:
@@ -30,12 +40,15 @@ class AnswerOrigin:
         model_id: the model that was asked for; usage is counted for it.
         served_by: the model that answers; another one if it stands in.
         price: what tokens cost: those of the model that was asked for.
+        is_redone: an answer that is broken off by no fault of its own is begun anew under the
+            same request id, and counted when it is whole.
     """
 
     caller: Caller
     model_id: str
     served_by: str
     price: Price = FREE
+    is_redone: bool = False
 
     @property
     def is_stand_in(self) -> bool:
@@ -149,10 +162,13 @@ class Ended(Protocol):
 def settle(generation: Ended, origin: AnswerOrigin, usage: UsageWriter) -> bool:
     """Keep what an answer that is over has used; the engine's client calls this once for each.
 
-    Returns: whether there is a row: an answer that was refused while it waited has used nothing.
+    Returns: whether there is a row: an answer that was refused while it waited has used nothing,
+        and one that will be begun anew is counted then.
     """
     assert generation.finish_reason is not None, "only an answer that is over can be settled"
     if isinstance(generation.error, LimitError) and not generation.n_output_tokens:
+        return False
+    if origin.is_redone and _is_no_fault_of_its_own(generation):
         return False
     duration_s = generation.elapsed_s
     row = UsageRow(
@@ -177,6 +193,12 @@ def settle(generation: Ended, origin: AnswerOrigin, usage: UsageWriter) -> bool:
         duration_s=_rounded(row.duration_s), finish_reason=str(row.finish_reason),
     )  # fmt: skip
     return True
+
+
+def _is_no_fault_of_its_own(generation: Generation) -> bool:
+    if generation.finish_reason is not FinishReason.ABORT:
+        return False
+    return generation.error is None or isinstance(generation.error, REDONE)
 
 
 def _rounded(seconds: float | None) -> float | None:

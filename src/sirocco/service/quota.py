@@ -143,6 +143,7 @@ class Quota:
         used = await asyncio.get_running_loop().run_in_executor(
             self._ledger, self._budgets.reserve, account_id, request_id, worst.amount, budget
         )
+        self._owed.discard(request_id)  # one that is begun anew reserves again
         if used is not None:
             raise _exceeded(used, worst.amount, budget, self._clock())
 

@@ -33,6 +33,9 @@ _SHORT_PROMPT = 8192
 
 _DRAIN_TICK_S = 0.02
 
+_BACKGROUND_WEIGHT = 0.1
+"""Share of what runs in the background, beside the same account's other requests."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -70,6 +73,20 @@ class Job:
         return replace(self.sampling, grammar=grammar)
 
 
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How a request stands in an engine beside others.
+
+    Attributes:
+        account, weight: as the engine is told.
+        is_redone: see `AnswerOrigin`.
+    """
+
+    account: str
+    weight: float
+    is_redone: bool = False
+
+
 class Service:
     """The platform's main use case.
 
@@ -102,6 +119,11 @@ class Service:
         """The server is shutting down: nothing new is taken."""
         return self._is_draining
 
+    def is_busy(self, model_id: str) -> bool:
+        """Tell whether a model has no time left now; one that is not started has."""
+        engine = self.running_engine(model_id)
+        return engine is not None and engine.is_busy
+
     async def run(self, caller: Caller, model_id: str, job: Job, *, request_id: str) -> Answer:
         """Let a model answer; the caller of this must close what it returns.
 
@@ -110,12 +132,34 @@ class Service:
             down or the engine does not come up; SetupError if the model's engine cannot be started.
         """
         asked = self.admit(caller, model_id)
+        standing = _Standing(caller.account_id, caller.weight)
+        return await self._run(caller, asked, job, request_id, standing)
+
+    async def run_in_background(
+        self, caller: Caller, model_id: str, job: Job, *, request_id: str
+    ) -> Answer:
+        """Let a model answer in the time that others leave; raises what `run` does.
+
+        It never waits for a place, and takes none from anybody: OutOfCapacity means later. It
+        counts as an account of its own with a small share, and not in the account's minute. The
+        request id may come again: see `AnswerOrigin.is_redone`.
+        """
+        self.check_open()
+        asked = self.catalog.find(model_id)
+        share = caller.weight * _BACKGROUND_WEIGHT
+        standing = _Standing(f"{caller.account_id}/background", share, is_redone=True)
+        patient = replace(job, reject_if_busy=True)
+        return await self._run(caller, asked, patient, request_id, standing)
+
+    async def _run(
+        self, caller: Caller, asked: CatalogEntry, job: Job, request_id: str, standing: "_Standing"
+    ) -> Answer:
         if job.lora is not None:
-            raise LoraNotSupported(model_id)
+            raise LoraNotSupported(asked.model_id)
         serving = self.serving(asked)
         model = await self.engines.get(serving)
         engine = await model.engine()
-        engine.check_room(caller.account_id)
+        engine.check_room(standing.account)
         token_ids = await tokenized(model.tokenizer, serving, job)
         sampling = job.bound
         if sampling.grammar is not None:
@@ -123,10 +167,12 @@ class Service:
         limits = engine.limits
         limits.check(token_ids, sampling)
         request = Request(
-            request_id, token_ids, sampling, account=caller.account_id, weight=caller.weight,
+            request_id, token_ids, sampling, account=standing.account, weight=standing.weight,
             wait_limit_s=self._queue_timeout_s, time_limit_s=self._time_limit_s,
         )  # fmt: skip
-        origin = AnswerOrigin(caller, asked.model_id, serving.model_id, asked.price)
+        origin = AnswerOrigin(
+            caller, asked.model_id, serving.model_id, asked.price, is_redone=standing.is_redone
+        )
         worst = worst_case(asked.price, len(token_ids), sampling, limits.limit_tokens)
         async with self._quota.reserved(caller, request_id, worst):
             engine = await model.engine()

@@ -8,34 +8,19 @@ bare results, without an envelope, and errors have a form of their own.
 import gzip
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from sirocco.errors import InvalidInput, SiroccoError
-from sirocco.wire.body import json_type
+from sirocco.wire.call import Call, call_with_options, object_at
 from sirocco.wire.envelope import JsonObject
 from sirocco.wire.status import describe, failure, layer_of, status_of
-from sirocco.wire.text_generation import unused_names
 
 Version = Literal[1, 2, 3]
 
 _VERSIONS: dict[str | None, Version] = {None: 1, "1": 1, "2": 2, "3": 3}
-_READ_OPTIONS = {"rejectIfBusy", "returnRawResponse"}
-"""Options that something reads; the second one the runtime itself."""
+_READ_BY_RUNTIME = frozenset({"returnRawResponse"})
+"""Options that the script's runtime reads itself."""
 _CLASSES = ("AiError: Bad input: ", "AiError: No such model: ", "AiError: ")
-
-
-@dataclass(frozen=True, slots=True)
-class BindingCall:
-    """What a script asks for.
-
-    Attributes:
-        inputs: the body that the REST route would get.
-        unused: members and options that nothing reads.
-    """
-
-    inputs: JsonObject
-    unused: list[str]
 
 
 def version_of(text: str | None) -> Version:
@@ -58,20 +43,11 @@ def model_id_of(header: str | None) -> str:
     return header.rpartition(":")[2]
 
 
-def read_call(members: Mapping[str, Any]) -> BindingCall:
+def read_call(members: Mapping[str, Any]) -> Call:
     """Read the body of the second and third generation. Raises: InvalidInput."""
-    inputs = dict(_object(members, "inputs"))
-    options = _object(members, "options")
-    if options.get("queueRequest"):
-        raise InvalidInput("'queueRequest' is not supported by this version of Sirocco")
-    unused = unused_names(inputs)
-    unused += [f"options.{name}" for name in options if name not in _READ_OPTIONS]
-    if "rejectIfBusy" in options:
-        own = inputs.get("options")
-        inputs["options"] = {
-            **(own if isinstance(own, dict) else {}), "rejectIfBusy": options["rejectIfBusy"]
-        }  # fmt: skip
-    return BindingCall(inputs, unused)
+    return call_with_options(
+        object_at(members, "inputs"), object_at(members, "options"), _READ_BY_RUNTIME
+    )
 
 
 def packed_result(result: JsonObject) -> bytes:
@@ -94,10 +70,3 @@ def binding_failure(error: SiroccoError, request_id: str) -> JsonObject:
         "description": description,
         "requestId": request_id,
     }
-
-
-def _object(members: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = members.get(name, {})
-    if not isinstance(value, dict):
-        raise InvalidInput(f"Type mismatch of '/{name}', '{json_type(value)}' not in 'object'")
-    return value

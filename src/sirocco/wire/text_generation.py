@@ -22,8 +22,9 @@ from sirocco.wire.violations import refusal
 
 DEFAULT_MAX_TOKENS = 256
 
-_NOT_IN_THIS_VERSION = ("functions", "requests")
-_MAY_BE_EMPTY = (*_NOT_IN_THIS_VERSION, "response_format")
+_NOT_IN_THIS_VERSION = ("functions",)
+_MAY_BE_EMPTY = (*_NOT_IN_THIS_VERSION, "requests", "response_format")
+_OPTIONS = ("rejectIfBusy", "queueRequest")
 _EMPTY: tuple[object, ...] = ([], {}, {"type": "text"})
 """Values that ask for nothing: no functions, plain text."""
 
@@ -101,6 +102,8 @@ def read_text_generation(members: Mapping[str, Any]) -> TextGeneration:
     for name in _NOT_IN_THIS_VERSION:
         if name in members:
             raise InvalidInput(f"'/{name}' is not supported by this version of Sirocco")
+    if "requests" in members:
+        raise InvalidInput("'/requests' are a batch, which needs 'queueRequest' to be true")
     require_one_subject(members)
     try:
         inputs = TextGeneration.model_validate(members)
@@ -124,11 +127,11 @@ def require_one_subject(members: Mapping[str, Any]) -> None:
 
 def unused_names(members: Mapping[str, Any]) -> list[str]:
     """Name the members that no documented field has, in their order; nothing reads them."""
-    known = {*TextGeneration.model_fields, *_NOT_IN_THIS_VERSION}
+    known = {*TextGeneration.model_fields, *_NOT_IN_THIS_VERSION, "requests"}
     unused = [name for name in members if name not in known]
     options = members.get("options")
     if isinstance(options, dict):
-        unused += [f"options.{name}" for name in options if name != "rejectIfBusy"]
+        unused += [f"options.{name}" for name in options if name not in _OPTIONS]
     return unused
 
 

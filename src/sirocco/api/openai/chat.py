@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from sirocco.api.answering import answer_headers, begun, whole, whole_answer
 from sirocco.api.auth import CallerOfAccount
 from sirocco.api.body import members_of
-from sirocco.api.run import answer_headers, begun, whole, whole_answer
 from sirocco.api.streaming import EventStream, usage_of
 from sirocco.engine.process.messages import Piece
 from sirocco.service.answer import Answer, Spoken
