@@ -12,6 +12,7 @@ CURL = "needs curl"
 WORKERS_RUNTIME = "needs the Workers runtime"
 CHROMIUM = "needs Chromium"
 PLAYGROUND_BUILD = "needs what builds the playground"
+TRITON = "needs the package triton"
 
 _HINTS = {
     POSTGRESQL: "tests with PostgreSQL; they need its server (Debian and Ubuntu: postgresql)",
@@ -23,6 +24,8 @@ _HINTS = {
     CHROMIUM: "tests of the playground; they need Chromium and npm (Debian and Ubuntu: chromium, "
     "npm)",
     PLAYGROUND_BUILD: "tests of the playground's build; they need npm (Debian and Ubuntu: npm)",
+    TRITON: "tests of the kernels for GPUs; they need the package triton, which 'make setup' "
+    "installs on Linux",
     CURL: "tests with curl; they need it (Debian and Ubuntu: curl)",
 }
 

@@ -41,13 +41,16 @@ class Settings(BaseSettings):
     stand_in: bool = Field(False, description="the embedded model answers for absent ones")
     models: dict[str, _Folder] = Field(default_factory=dict, description="model id to folder")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where tensors live")
-    weights: Literal["auto", "float32", "bfloat16", "q8", "q4"] = Field(
+    weights: Literal["auto", "float32", "bfloat16", "q8", "q4", "fp8", "int4"] = Field(
         "auto", description="number format"
     )
     max_seq_len: int | None = Field(None, ge=1, description="tokens of a request; model's own")
     kv_cache_bytes: int | None = Field(None, ge=1, description="size of each model's KV cache")
     block_size: int = Field(16, ge=1, le=1024, description="positions in a block")
-    kv_format: Literal["auto", "float32", "float16", "int8"] = Field(
+    attention: Literal["auto", "native", "triton", "sdpa"] = Field(
+        "auto", description="what computes attention"
+    )
+    kv_format: Literal["auto", "float32", "float16", "bfloat16", "int8", "fp8"] = Field(
         "auto", description="how keys and values are kept"
     )
     threads: int | None = Field(None, ge=1, le=1024, description="of a kernel; one per processor")
@@ -128,6 +131,7 @@ class Settings(BaseSettings):
             max_step_tokens=self.max_step_tokens,
             max_running=self.max_running,
             max_waiting=self.max_waiting,
+            attention=self.attention,
             kv_format=self.kv_format,
             n_guesses=self.n_guesses,
             step_target_s=self.step_target_s,

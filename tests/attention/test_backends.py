@@ -1,15 +1,17 @@
 """Attention over blocks against the definition: every backend passes the same tests."""
 
-import pytest
 import torch
+from tests.attention.conftest import every_variant_with
 
 from sirocco.attention.dense import dense_attention
 
 
-@pytest.mark.parametrize("n_kv_heads", [8, 2, 1], ids=["mha", "gqa", "mqa"])
-@pytest.mark.parametrize("window", [None, 1, 5, 64])
-@pytest.mark.parametrize("block_size", [1, 4, 16])
-@pytest.mark.parametrize("chunks", [[37], [1] * 37, [1, 20, 16], [30, *[1] * 7]], ids=str)
+@every_variant_with(
+    n_kv_heads=[8, 2, 1],
+    window=[None, 1, 5, 64],
+    block_size=[1, 4, 16],
+    chunks=[[37], [1] * 37, [1, 20, 16], [30, *[1] * 7]],
+)
 def test_attention_over_blocks_equals_dense(  # noqa: PLR0917 - fixtures and parameters
     variant, make_paged, make_qkv, n_kv_heads, window, block_size, chunks
 ):
@@ -23,8 +25,7 @@ def test_attention_over_blocks_equals_dense(  # noqa: PLR0917 - fixtures and par
     torch.testing.assert_close(actual, expected, **variant.tolerance)
 
 
-@pytest.mark.parametrize("n_kv_heads", [8, 2, 1], ids=["mha", "gqa", "mqa"])
-@pytest.mark.parametrize("window", [None, 1, 5, 64])
+@every_variant_with(n_kv_heads=[8, 2, 1], window=[None, 1, 5, 64])
 def test_ragged_sequences_share_a_step(variant, make_paged, make_qkv, n_kv_heads, window):
     """Decode rows of very different lengths and chunks of prefill, mixed in the same steps."""
     lengths = [1, 3, 9, 40, 41, 90]

@@ -43,6 +43,17 @@ class RunsLayers(Protocol):
         ...
 
 
+@runtime_checkable
+class Rotates(Protocol):
+    """An `Attend` that rotates by itself, which saves a way through memory."""
+
+    def rotate_and_attend(
+        self, q: Tensor, k: Tensor, v: Tensor, rotation: Rotation, layer: int
+    ) -> Tensor:
+        """Attend as `Attend` does, with q and k that are not rotated yet."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """The tokens of one sequence in a step, and where its keys and values are.

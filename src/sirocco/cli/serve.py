@@ -32,7 +32,8 @@ def serve(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda (default: auto).")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="auto, float32, bfloat16, q8 or q4 (default: auto).")
+        str | None,
+        typer.Option(help="auto, float32, bfloat16, q8, q4, fp8 or int4 (default: auto)."),
     ] = None,
     max_seq_len: Annotated[
         int | None,
@@ -42,9 +43,15 @@ def serve(
         int | None,
         typer.Option(help="Size of each model's KV cache (default: fits 8 long answers)."),
     ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option(help="Computed by auto, native, triton or sdpa (default: auto)."),
+    ] = None,
     kv_format: Annotated[
         str | None,
-        typer.Option(help="Keys and values as auto, float32, float16 or int8 (default: auto)."),
+        typer.Option(
+            help="Keys and values as auto, float32, float16, bfloat16, int8 or fp8 (default: auto)."
+        ),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of a CPU kernel (default: one per processor).")
@@ -66,7 +73,8 @@ def serve(
     settings = load_settings(
         host=host, port=port, stand_in=stand_in, models=_folders(model), device=device,
         weights=weights, max_seq_len=max_seq_len, kv_cache_bytes=kv_cache_bytes,
-        kv_format=kv_format, threads=threads, log_level=log_level, log_format=log_format,
+        attention=attention, kv_format=kv_format, threads=threads, log_level=log_level,
+        log_format=log_format,
     )  # fmt: skip
     _run(settings)
 

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirocco.errors import ConfigError
-from sirocco.kvcache.format import KV_FORMATS, KvFormat
+from sirocco.kvcache.format import KV_FORMATS, TRITON_FORMATS, KvFormat
 from sirocco.model.config import ModelConfig
 
 if TYPE_CHECKING:
     import torch
+
+_ATTENTION = ("auto", "native", "triton", "sdpa")
+
+_KV_FORMATS = ("auto", *{**KV_FORMATS, **TRITON_FORMATS})
 
 _DEFAULT_SEQUENCES = 8
 """A KV cache of default size holds this many sequences of full length, if memory allows."""
@@ -33,7 +37,9 @@ class EngineConfig:
         step_target_s: seconds that a step should take: prompts are cut to that on a slow machine.
         max_running: sequences that hold blocks at the same time.
         max_waiting: requests that may wait; one more is refused.
-        kv_format: how keys and values are kept: auto, float32, float16 or int8.
+        attention: what computes it: auto, native, triton or sdpa.
+        kv_format: how keys and values are kept: auto, float32, float16, bfloat16, int8 or fp8; not
+            every way to attend takes each.
         n_guesses: tokens that a step guesses and checks at most for a sequence, where the model
             `is_batch_invariant`; 0 turns it off.
         prefix_cache: keep keys and values of finished answers for as long as their blocks are not
@@ -49,19 +55,21 @@ class EngineConfig:
     step_target_s: float = 0.5
     max_running: int = 64
     max_waiting: int = 256
+    attention: str = "auto"
     kv_format: str = "auto"
     n_guesses: int = 4
     prefix_cache: bool = True
 
     def __post_init__(self) -> None:
-        if self.kv_format not in ("auto", *KV_FORMATS):
-            raise ConfigError(
-                f"kv_format must be one of auto, {', '.join(KV_FORMATS)}, got {self.kv_format!r}"
-            )
+        for name, known in (("attention", _ATTENTION), ("kv_format", _KV_FORMATS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
         if not 0.0 < self.step_target_s < math.inf:
             raise ConfigError(f"step_target_s must be > 0, got {self.step_target_s!r}")
         for field in fields(self):
-            if field.name in ("kv_format", "prefix_cache", "step_target_s"):
+            if field.name in ("attention", "kv_format", "prefix_cache", "step_target_s"):
                 continue
             value = getattr(self, field.name)
             if value is None and field.default is None:

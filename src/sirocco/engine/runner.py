@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sirocco.attention.base import Span
-from sirocco.attention.choice import choose_kv_format, make_backend
+from sirocco.attention.choice import choose_attention, choose_kv_format, make_backend
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.scheduling.scheduler import Chunk, StepPlan
 from sirocco.model.transformer import Transformer
@@ -16,6 +16,8 @@ class ModelRunner:
     """Runs the chunks of a step through the network, end to end and without padding.
 
     Attributes:
+        model, config: what it runs, and how much at once.
+        attention: which backend that is.
         backend: attention over the keys and values of all sequences.
         kv_format: how these are kept.
         n_blocks: how many blocks they are in.
@@ -23,16 +25,19 @@ class ModelRunner:
 
     def __init__(self, model: Transformer, config: EngineConfig) -> None:
         shape, device = model.config, model.device
-        self._model, self._device = model, device
+        self.model, self.config, self._device = model, config, device
+        self.attention = choose_attention(config.attention, device=device)
         self.kv_format = choose_kv_format(
             config.kv_format,
             dtype=model.dtype,
             rounds_weights=model.rounds_weights,
-            device=device,
+            attention=self.attention,
         )
         self.n_blocks = config.n_blocks(shape, kv_format=self.kv_format, device=device)
         self.backend = make_backend(
             shape,
+            attention=self.attention,
+            group_size=shape.group_size,
             n_blocks=self.n_blocks,
             block_size=config.block_size,
             window=shape.window,
@@ -68,7 +73,7 @@ class ModelRunner:
         Returns: [R, V] float32 logits, on the model's device.
         """
         attend = self.backend.bind(self.backend.plan(spans))
-        logits: Tensor = self._model(
+        logits: Tensor = self.model(
             torch.tensor(token_ids).to(self._device),
             torch.cat([_positions(span) for span in spans]).to(self._device),
             attend=attend,

@@ -20,7 +20,7 @@ class KvFormat:
     """A way to store keys and values.
 
     Attributes:
-        name: "float32", "float16", "bfloat16" or "int8".
+        name: "float32", "float16", "bfloat16", "int8" or "fp8" (e4m3).
         value_bytes: of a number.
         scale_bytes: of the scale that the numbers of one position and KV head share, or 0.
     """
@@ -39,6 +39,10 @@ FLOAT32 = KvFormat("float32", 4)
 FLOAT16 = KvFormat("float16", 2)
 BFLOAT16 = KvFormat("bfloat16", 2)
 INT8 = KvFormat("int8", 1, scale_bytes=4)
+FP8 = KvFormat("fp8", 1, scale_bytes=4)
 
 KV_FORMATS: dict[str, KvFormat] = {f.name: f for f in (FLOAT32, FLOAT16, INT8)}
 """The formats of `NativeKVCache` by name."""
+
+TRITON_FORMATS: dict[str, KvFormat] = {f.name: f for f in (FLOAT32, FLOAT16, BFLOAT16, FP8)}
+"""The formats of `KVCache` that the Triton kernels take, by name."""

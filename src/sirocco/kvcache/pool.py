@@ -14,6 +14,8 @@ class KVCache:
 
     Attributes:
         k, v: per layer, [N, P, K, D].
+        k_scales, v_scales: per layer, [N, P, K] float32 in float8_e4m3fn, where the value of a
+            number is number · scale; None in other dtypes.
     """
 
     def __init__(
@@ -31,6 +33,14 @@ class KVCache:
         self.block_size = block_size
         self.k = [torch.empty(shape, dtype=dtype, device=device) for _ in range(n_layers)]
         self.v = [torch.empty(shape, dtype=dtype, device=device) for _ in range(n_layers)]
+        self.has_scales = dtype == torch.float8_e4m3fn
+        self.k_scales = [self._empty_scales() for _ in self.k]
+        self.v_scales = [self._empty_scales() for _ in self.v]
+
+    def _empty_scales(self) -> Tensor | None:
+        if not self.has_scales:
+            return None
+        return torch.empty(self.k[0].shape[:3], dtype=torch.float32, device=self.device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -47,7 +57,12 @@ class KVCache:
         return self.k[layer].flatten(0, 1), self.v[layer].flatten(0, 1)
 
     def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
-        """Store k, v [T, K, D] at `slots` [T] int64."""
+        """Store k, v [T, K, D] at `slots` [T] int64.
+
+        Raises: ValueError where numbers have scales.
+        """
+        if self.has_scales:
+            raise ValueError(f"{self.dtype} is written by kernels alone")
         keys, values = self.slots(layer)
         keys.index_copy_(0, slots, k.to(keys.dtype))
         values.index_copy_(0, slots, v.to(values.dtype))
