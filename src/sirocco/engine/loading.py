@@ -43,6 +43,8 @@ def load_engine(
         weights = f"q{stored_bits}"
     form = choose_weights(weights, shape, place)
     model = load_model(folder, device=place, weights=form, on_progress=on_progress)
+    if place.type == "cuda":
+        model.fuse()
     return Engine(model, tokenizer, config)
 
 
@@ -93,6 +95,8 @@ def choose_weights(weights: str, shape: ModelConfig, device: torch.device) -> We
                 f"weights {weights} need a CPU and the C++ kernels; the device is {device.type}, "
                 f"and the kernels are {'' if is_built() else 'not '}built"
             )
+        if form.scaled_bits is not None:
+            _check_scaled(form, device)
         return form
     if device.type != "cpu":
         return FORMATS["bfloat16"]
@@ -101,6 +105,19 @@ def choose_weights(weights: str, shape: ModelConfig, device: torch.device) -> We
     if is_built():
         return FORMATS["q8" if _fits(FORMATS["q8"], shape, device) else "q4"]
     return FORMATS["float32" if _fits(FORMATS["float32"], shape, device) else "bfloat16"]
+
+
+def _check_scaled(form: WeightFormat, device: torch.device) -> None:
+    """Refuse a format for GPUs where there is none, or one that is too old for it."""
+    if device.type != "cuda":
+        raise BackendUnavailable(f"weights {form.name} need a GPU; the device is {device.type}")
+    least = (8, 9) if form.scaled_bits == 8 else (8, 0)
+    capability = torch.cuda.get_device_capability(device)
+    if capability < least:
+        raise BackendUnavailable(
+            f"weights {form.name} need a GPU of compute capability {least[0]}.{least[1]} or more, "
+            f"got {capability[0]}.{capability[1]}"
+        )
 
 
 def _fits(form: WeightFormat, shape: ModelConfig, device: torch.device) -> bool:

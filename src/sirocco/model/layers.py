@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sirocco.attention.base import Attend, RunsLayers
+from sirocco.attention.base import Attend, Rotates, RunsLayers
 from sirocco.model.config import ModelConfig
-from sirocco.model.linear import NativeLinear, add_projection, project
+from sirocco.model.linear import Fused, NativeLinear, add_projection, fuse, project
 from sirocco.model.rope import rotate
 from sirocco.native import rms_norm, serves
 from sirocco.native.elementwise import swiglu
@@ -28,6 +28,8 @@ class RMSNorm(nn.Module):
         """x: [T, dim], any dtype; the mean is taken in float32."""
         if serves(x) and serves(self.weight):
             return rms_norm(x, self.weight, self.eps)
+        if x.is_cuda:  # one kernel for what are five below
+            return F.rms_norm(x, (len(self.weight),), self.weight, self.eps)
         x32 = x.float()
         scale = torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + self.eps)
         return self.weight * (x32 * scale).to(x.dtype)
@@ -44,6 +46,11 @@ class Attention(nn.Module):
         self.wk = nn.Linear(config.dim, kv_dim, bias=False)
         self.wv = nn.Linear(config.dim, kv_dim, bias=False)
         self.wo = nn.Linear(q_dim, config.dim, bias=False)
+        self.fused: Fused | None = None
+
+    def fuse(self) -> None:
+        """Multiply with queries', keys' and values' matrices at once from now on."""
+        self.fused = fuse((self.wq, self.wk, self.wv))
 
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor], attend: Attend, layer: int
@@ -54,8 +61,11 @@ class Attention(nn.Module):
         """
         n_tokens = x.shape[0]
         q, k, v = (
-            y.view(n_tokens, -1, self.head_dim) for y in project(x, (self.wq, self.wk, self.wv))
+            y.view(n_tokens, -1, self.head_dim)
+            for y in project(x, (self.wq, self.wk, self.wv), self.fused)
         )
+        if isinstance(attend, Rotates):
+            return attend.rotate_and_attend(q, k, v, rotation, layer).reshape(n_tokens, -1)
         q, k = rotate(q, *rotation), rotate(k, *rotation)  # [T, H, D], [T, K, D]
         return attend(q, k, v, layer).reshape(n_tokens, -1)
 
@@ -68,13 +78,18 @@ class FeedForward(nn.Module):
         self.w1 = nn.Linear(config.dim, config.hidden_dim, bias=False)
         self.w2 = nn.Linear(config.hidden_dim, config.dim, bias=False)
         self.w3 = nn.Linear(config.dim, config.hidden_dim, bias=False)
+        self.fused: Fused | None = None
+
+    def fuse(self) -> None:
+        """Multiply with both matrices of the gate at once from now on."""
+        self.fused = fuse((self.w1, self.w3))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [T, dim] → [T, hidden_dim].
 
         The caller multiplies what comes out with `w2`, and adds it to the residual stream.
         """
-        gate, value = project(x, (self.w1, self.w3))
+        gate, value = project(x, (self.w1, self.w3), self.fused)
         return swiglu(gate, value) if serves(gate) and serves(value) else F.silu(gate) * value
 
 

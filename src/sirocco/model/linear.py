@@ -1,12 +1,14 @@
 """Linear layers and embeddings of every weight format: float32, bfloat16, q8 and q4."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sirocco.model.scaled import INT4_GROUP, Fp8Linear, Int4Linear
 from sirocco.native import is_built
 from sirocco.native.linear import (
     GROUP,
@@ -31,16 +33,21 @@ class WeightFormat:
         bits: of a rounded weight, besides half a bit for its group's scale; None rounds nothing.
         is_packed: float32 weights are laid out for our own kernels where these are built, on a CPU.
             Such a layer has no gradient, and a row's bits depend on no other row.
+        scaled_bits: of the linear layers' weights in a format for GPUs (`scaled.py`); embedding
+            and head stay in `dtype`.
     """
 
     name: str
     dtype: torch.dtype
     bits: int | None = None
     is_packed: bool = False
+    scaled_bits: int | None = None
 
     @property
     def bits_per_weight(self) -> float:
         """Bits that a weight takes, its share of a scale included."""
+        if self.scaled_bits is not None:
+            return self.scaled_bits + (32 / INT4_GROUP if self.scaled_bits == 4 else 0.0)
         return self.bits + 16 / GROUP if self.bits is not None else 8 * self.dtype.itemsize
 
     def rounds(self, n_columns: int) -> bool:
@@ -56,6 +63,8 @@ FORMATS = {
     "bfloat16": WeightFormat("bfloat16", torch.bfloat16),
     "q8": WeightFormat("q8", torch.float32, bits=8, is_packed=True),
     "q4": WeightFormat("q4", torch.float32, bits=4, is_packed=True),
+    "fp8": WeightFormat("fp8", torch.bfloat16, scaled_bits=8),
+    "int4": WeightFormat("int4", torch.bfloat16, scaled_bits=4),
 }
 """How an engine can keep weights."""
 
@@ -96,8 +105,48 @@ class NativeEmbedding(_Native):
         return linear(x.contiguous(), [self.matrix])[0]
 
 
-def project(x: Tensor, layers: Sequence[nn.Module]) -> list[Tensor]:
-    """Give the same activations to several linear layers; native ones run as one kernel."""
+def fuse(layers: Sequence[nn.Module]) -> "Fused | None":
+    """Make one product of several layers', of which each becomes a part, for `project`.
+
+    Returns: None for layers that cannot be joined.
+    """
+    scaled = [layer for layer in layers if isinstance(layer, Fp8Linear)]
+    if len(scaled) == len(layers):
+        return _fuse_scaled(scaled)
+    weights = [layer.weight for layer in layers if isinstance(layer, nn.Linear)]
+    if len(weights) < len(layers):
+        return None
+    fused = torch.cat([weight.detach() for weight in weights])
+    parts = fused.split([len(weight) for weight in weights])
+    for layer, part in zip(layers, parts, strict=True):
+        layer.weight = nn.Parameter(part, requires_grad=False)
+    return Fused(partial(F.linear, weight=fused), [len(part) for part in parts])
+
+
+def _fuse_scaled(layers: Sequence[Fp8Linear]) -> "Fused":
+    joined, sizes = Fp8Linear.joined(layers), [len(layer.weight) for layer in layers]
+    parts = zip(joined.weight.split(sizes), joined.scales.split(sizes), strict=True)
+    for layer, (weight, scales) in zip(layers, parts, strict=True):
+        layer.weight, layer.scales = weight, scales
+    return Fused(joined, sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """One product in place of several: [T, K] → [T, N₁ + N₂ + …], and the N's."""
+
+    multiply: Callable[[Tensor], Tensor]
+    sizes: list[int]
+
+
+def project(x: Tensor, layers: Sequence[nn.Module], fused: "Fused | None" = None) -> list[Tensor]:
+    """Give the same activations to several linear layers; native ones run as one kernel.
+
+    Args:
+        fused: what `fuse` made of the layers; then it is one product, cut into views.
+    """
+    if fused is not None:
+        return list(fused.multiply(x).split(fused.sizes, dim=1))
     matrices = [layer.matrix for layer in layers if isinstance(layer, NativeLinear)]
     if len(matrices) == len(layers):
         return linear(x.contiguous(), matrices)
@@ -109,6 +158,8 @@ def add_projection(residual: Tensor, x: Tensor, layer: nn.Module) -> Tensor:
     if isinstance(layer, NativeLinear):
         add_linear(residual, x.contiguous(), layer.matrix)
         return residual
+    if residual.is_cuda and isinstance(layer, nn.Linear):
+        return torch.addmm(residual, x, layer.weight.t())  # one kernel
     out: Tensor = residual + layer(x)
     return out
 
@@ -121,8 +172,23 @@ def place(model: nn.Module, name: str, weight: Tensor, form: WeightFormat) -> No
         if matrix is not None:
             place_matrix(model, name, matrix)
             return
+    if isinstance(owner, nn.Linear) and (layer := _scaled(name, weight, form)) is not None:
+        _put(model, name, layer)
+        return
     parameter = nn.Parameter(weight.to(form.dtype), requires_grad=False)
     setattr(owner, name.rpartition(".")[2], parameter)
+
+
+def _scaled(name: str, weight: Tensor, form: WeightFormat) -> nn.Module | None:
+    """Round a matrix for a GPU; None for the head, and where its shape does not suit."""
+    n_rows, n_columns = weight.shape
+    if name == "head.weight" or n_rows % 16:
+        return None
+    if form.scaled_bits == 8 and n_columns % 16 == 0:
+        return Fp8Linear.of(weight)
+    if form.scaled_bits == 4 and n_columns % INT4_GROUP == 0:
+        return Int4Linear(weight)
+    return None
 
 
 def _native_matrix(weight: Tensor, form: WeightFormat) -> Matrix | None:
@@ -137,10 +203,13 @@ def _native_matrix(weight: Tensor, form: WeightFormat) -> Matrix | None:
 
 def place_matrix(model: nn.Module, name: str, matrix: Matrix) -> None:
     """Put a native matrix into the network, in place of the layer that owns parameter `name`."""
-    layer_name = name.rpartition(".")[0]
-    above, _, attribute = layer_name.rpartition(".")
     is_embedding = isinstance(_owner(model, name), nn.Embedding)
-    layer = NativeEmbedding(matrix) if is_embedding else NativeLinear(matrix)
+    _put(model, name, NativeEmbedding(matrix) if is_embedding else NativeLinear(matrix))
+
+
+def _put(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """Put a layer in place of the one that owns the parameter `name`."""
+    above, _, attribute = name.rpartition(".")[0].rpartition(".")
     setattr(model.get_submodule(above), attribute, layer)
 
 

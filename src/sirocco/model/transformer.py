@@ -9,6 +9,7 @@ from sirocco.model.config import ModelConfig
 from sirocco.model.layers import Layer, RMSNorm
 from sirocco.model.linear import Embedding, rounded_matrix
 from sirocco.model.rope import inverse_frequencies, rotation
+from sirocco.model.scaled import Fp8Linear, Int4Linear
 
 
 class Transformer(nn.Module):
@@ -42,7 +43,10 @@ class Transformer(nn.Module):
 
     @property
     def weight_format(self) -> str:
-        """Name of the format of its matrices: float32, bfloat16, q8 or q4."""
+        """Name of the format of its matrices: float32, bfloat16, q8, q4, fp8 or int4."""
+        for module in self.modules():
+            if isinstance(module, Fp8Linear | Int4Linear):
+                return "fp8" if isinstance(module, Fp8Linear) else "int4"
         matrix = rounded_matrix(self, "embedding.weight")
         return f"q{matrix.bits}" if matrix else str(self.dtype).removeprefix("torch.")
 
@@ -54,6 +58,16 @@ class Transformer(nn.Module):
         where it is ours, too.
         """
         return not any(isinstance(m, nn.Linear | nn.Embedding) for m in self.modules())
+
+    def fuse(self) -> None:
+        """Lay matrices that take the same activations together; it cannot be trained afterwards.
+
+        On a GPU a larger product is nearer to what the memory can give, and one launch.
+        """
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            layer.attention.fuse()
+            layer.feed_forward.fuse()
 
     def forward(
         self,
