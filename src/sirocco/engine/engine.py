@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Run
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from sirocco.engine.block_view import BlockView
 from sirocco.engine.config import EngineConfig
@@ -20,7 +21,7 @@ from sirocco.engine.sampling.penalties import wants_penalties
 from sirocco.engine.sampling.sampler import Choice
 from sirocco.engine.sampling.token_counts import TokenCounts
 from sirocco.engine.scheduling.pace import Pace
-from sirocco.engine.scheduling.scheduler import Scheduler
+from sirocco.engine.scheduling.scheduler import Scheduler, StepPlan
 from sirocco.engine.scheduling.viewing import view_blocks
 from sirocco.engine.sequence import Sequence, SequenceState
 from sirocco.errors import OutOfCapacity, SiroccoError, TimedOut
@@ -29,6 +30,9 @@ from sirocco.kvcache.prefix import root_name
 from sirocco.model.transformer import Transformer
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.types import FinishReason, TokenLogprob
+
+if TYPE_CHECKING:
+    from sirocco.engine.gpu.ahead import AheadDecoder, Flight
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class Engine:
         model: its device and dtype are the engine's.
         tokenizer: of the same vocabulary.
         clock: seconds, for time limits.
+        decoder: of steps ahead of the host; None makes one on a GPU, if its backend can.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class Engine:
         config: EngineConfig | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        decoder: Callable[[ModelRunner], "AheadDecoder | None"] | None = None,
     ) -> None:
         config = config or EngineConfig()
         self.model, self.tokenizer, self.config = model, tokenizer, config
@@ -124,6 +130,8 @@ class Engine:
         self._clock = clock
         self._pace = Pace(config.step_target_s, config.max_step_tokens)
         self._live: dict[str, _Live] = {}
+        self._decoder = (decoder or decoder_for)(self.runner)
+        self._flight: Flight | None = None
 
     @property
     def has_work(self) -> bool:
@@ -182,20 +190,37 @@ class Engine:
         """
         expired = self._expire()
         started_s = self._clock()
-        plan = self.scheduler.schedule(self._pace.n_tokens)
-        if plan.is_empty:
-            return expired
-        logits = self.runner.run(plan)
-        kept = choose(plan.sampling, logits)
+        flight, self._flight = self._flight, None
+        if flight is None:
+            plan = self.scheduler.schedule(self._pace.n_tokens)
+            if plan.is_empty:
+                return expired
+            if self._decoder is not None and self._decoder.takes(plan):
+                flight = self._decoder.launch(plan)
+            else:
+                kept = choose(plan.sampling, self.runner.run(plan))
+        if flight is not None:
+            self._launch_after(flight)
+            plan, kept = flight.choices()
+        pieces = self._applied(plan, kept)
+        self._pace.learn(plan.n_tokens, self._clock() - started_s)
+        return expired + pieces
+
+    def _launch_after(self, flight: "Flight") -> None:
+        """Start the step after one that is under way, if nothing has to be decided first."""
+        plan = self.scheduler.schedule_ahead(flight.plan)
+        if plan is not None and self._decoder is not None:
+            self._flight = self._decoder.launch(plan, after=flight)
+
+    def _applied(self, plan: StepPlan, kept: list[list[Choice]]) -> list[Piece]:
+        """Record what a step computed; give what it added to each answer."""
         n_known = [chunk.seq.n_known for chunk in plan.sampling]
         self.scheduler.apply(plan, [_token_ids(choices_of_one) for choices_of_one in kept])
-        pieces = [
+        return [
             piece
             for chunk, choices_of_one, n_before in zip(plan.sampling, kept, n_known, strict=True)
             for piece in self._pieces(chunk.seq, choices_of_one, chunk.seq.n_known - n_before)
         ]
-        self._pace.learn(plan.n_tokens, self._clock() - started_s)
-        return expired + pieces
 
     def abort(self, request_id: str, error: SiroccoError | None = None) -> Piece | None:
         """End a request in any phase and give back its blocks; None if it is not there any more."""
@@ -306,6 +331,15 @@ class Engine:
             n_cached_tokens=_n_cached(live.answers[0].seq),
             finish_reason=seq.finish_reason,
         )
+
+
+def decoder_for(runner: ModelRunner) -> "AheadDecoder | None":
+    """Make what decodes ahead of the host, on a GPU; a CPU has nothing to wait for."""
+    if runner.model.device.type != "cuda" or runner.attention != "triton":
+        return None
+    from sirocco.engine.gpu.ahead import AheadDecoder  # noqa: PLC0415 - it needs Triton
+
+    return AheadDecoder.of(runner)
 
 
 def _counts_of(request: Request) -> TokenCounts | None:

@@ -56,6 +56,27 @@ def draw(
     return token_ids
 
 
+def drawn_from_all(probs: Tensor, limits: Tensor, aims: Tensor) -> Tensor:
+    """Draw from all tokens that min_p leaves, without waiting for the device: [B, V] → [B].
+
+    Args:
+        probs: [B, V] float32.  limits: [B, 3] float64, top_k, top_p, min_p.
+        aims: [B, 1] float64, the rows' random numbers.
+    """
+    least = limits[:, 2:] * probs.amax(dim=1, keepdim=True)
+    return _draw_by_id(probs * (probs >= least.float()), aims)
+
+
+def drawn_from_likeliest(probs: Tensor, limits: Tensor, aims: Tensor) -> Tensor:
+    """Draw from what top_k, top_p and min_p leave, without waiting for the device.
+
+    Both ways of `_draw_from_likeliest` are computed for every row, so it is the slower one where
+    numbers can be looked at.
+    """
+    drawn, is_enough = _looked_up(probs, limits, aims)
+    return torch.where(is_enough, drawn, _draw_by_id(_all_that_stay(probs, limits), aims))
+
+
 def _limits(samplings: Sequence[SamplingParams], n_tokens: int) -> Tensor:
     """Put top_k (all of them in place of 0), top_p and min_p of each row into [B, 3] float64."""
     return torch.tensor(
@@ -86,15 +107,20 @@ def _draw_by_id(weights: Tensor, aims: Tensor) -> Tensor:
 
 def _draw_from_likeliest(probs: Tensor, limits: Tensor, aims: Tensor) -> Tensor:
     """Draw from the tokens that top_k, top_p and min_p leave: [B, V] → [B]."""
-    values, ids = top(probs, _FIRST_TRIED)
-    stay, is_enough = _filter(values, limits, probs.shape[1])
-    total = _cumulated(stay)
-    place = _place(total[:, 1:], aims * total[:, -1:])
-    drawn = ids.gather(1, place).flatten()
+    drawn, is_enough = _looked_up(probs, limits, aims)
     left = (~is_enough).nonzero().flatten()
     if len(left):
         drawn[left] = _draw_by_id(_all_that_stay(probs[left], limits[left]), aims[left])
     return drawn
+
+
+def _looked_up(probs: Tensor, limits: Tensor, aims: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw from the likeliest; give what was drawn, [B], and whether these were enough, [B]."""
+    values, ids = top(probs, _FIRST_TRIED)
+    stay, is_enough = _filter(values, limits, probs.shape[1])
+    total = _cumulated(stay)
+    place = _place(total[:, 1:], aims * total[:, -1:])
+    return ids.gather(1, place).flatten(), is_enough
 
 
 def _all_that_stay(probs: Tensor, limits: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class Choice:
     fault: ModelFault | None = None
 
 
-_NOTHING = Choice(None, fault=ModelFault("the model's logits are not finite numbers"))
+NO_CHOICE = Choice(None, fault=ModelFault("the model's logits are not finite numbers"))
 
 
 @torch.inference_mode()
@@ -78,7 +78,7 @@ def sample(logits: Tensor, rows: Sequence[Row]) -> list[Choice]:
         token_ids = _choose(logits, rows, sound)
         logprobs = _logprobs(logits, rows, token_ids)
     return [
-        Choice(token_ids[index], logprobs.get(index)) if index in token_ids else _NOTHING
+        Choice(token_ids[index], logprobs.get(index)) if index in token_ids else NO_CHOICE
         for index in range(len(rows))
     ]
 

@@ -157,6 +157,26 @@ class Scheduler:
             chunks.append(Chunk(seq, n_tokens + len(guesses), samples, guesses))
         return StepPlan(tuple(chunks))
 
+    def schedule_ahead(self, plan: StepPlan) -> StepPlan | None:
+        """Plan the step after one that is under way, whose tokens nobody knows yet.
+
+        Args:
+            plan: a step of pure decode.
+
+        Returns: decode of all its sequences but those that certainly end with it; None if
+            somebody waits, blocks are short, or else something has to be decided first.
+        """
+        alive = [c.seq for c in plan.chunks if c.seq.state is SequenceState.RUNNING]
+        if self.waiting or len(alive) != len(self.running):
+            return None
+        going_on = [seq for seq in alive if seq.n_output_tokens + 1 < seq.max_tokens]
+        n_missing = sum(self.blocks.n_missing(_table(seq), seq.n_known + 1) for seq in going_on)
+        if not going_on or n_missing > self.blocks.n_free:
+            return None
+        for seq in going_on:
+            self.blocks.grow(_table(seq), seq.n_known + 1)
+        return StepPlan(tuple(Chunk(seq, 1, samples=True) for seq in going_on))
+
     def apply(self, plan: StepPlan, token_ids: Run[Run[int] | None]) -> None:
         """Record what a step computed: counts, chosen tokens, ends; give back blocks.
 
