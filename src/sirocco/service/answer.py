@@ -195,7 +195,7 @@ def settle(generation: Ended, origin: AnswerOrigin, usage: UsageWriter) -> bool:
     return True
 
 
-def _is_no_fault_of_its_own(generation: Generation) -> bool:
+def _is_no_fault_of_its_own(generation: Ended) -> bool:
     if generation.finish_reason is not FinishReason.ABORT:
         return False
     return generation.error is None or isinstance(generation.error, REDONE)

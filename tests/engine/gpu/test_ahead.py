@@ -15,6 +15,7 @@ from sirocco.attention.choice import has_triton
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.engine import Engine
 from sirocco.engine.request import Request
+from sirocco.kvcache.format import FLOAT32
 from sirocco.model.config import ModelConfig
 from sirocco.model.random_model import random_model
 from sirocco.tokenizer.byte import ByteTokenizer
@@ -64,7 +65,7 @@ def engine_with(attention, decoder, n_blocks=32, **limits: Any) -> Engine:
     model = lively(random_model(SMALLEST, seed=3))
     config = EngineConfig(
         attention=attention, block_size=4, max_running=limits.pop("max_running", 4),
-        kv_cache_bytes=n_blocks * 4 * SMALLEST.kv_bytes_per_token(4), n_guesses=0,
+        kv_cache_bytes=n_blocks * 4 * FLOAT32.bytes_per_token(SMALLEST), n_guesses=0,
         **limits,
     )  # fmt: skip
     return Engine(model, ByteTokenizer(), config, decoder=decoder)
