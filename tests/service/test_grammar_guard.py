@@ -120,3 +120,10 @@ def test_a_grammar_of_a_megabyte_is_refused_unseen():
 
     assert "at most 262144 bytes" in reasons[0]
     assert pids == [None]
+
+
+def test_the_time_in_which_the_child_starts_is_not_the_grammars(monkeypatch):
+    """However slow the machine: a good grammar must not be refused, and that be remembered."""
+    monkeypatch.setattr("sirocco.service.grammar_guard._CPU_LIMIT_S", 0.05)  # less than a start
+
+    assert checked(GOOD)[0] == [""]

@@ -20,6 +20,9 @@ _CPU_LIMIT_S = 0.25
 _TIME_LIMIT_S = 5.0
 """… and by the clock, on a machine that has no time for the child."""
 
+_START_LIMIT_S = 30.0
+"""… and the child itself, until it can look at the first one."""
+
 _MOST_BYTES = 256 * 1024
 
 _N_REMEMBERED = 1024
@@ -92,7 +95,23 @@ class GrammarGuard:
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
+            await self._until_ready(self._child)
         return self._child
+
+    async def _until_ready(self, child: asyncio.subprocess.Process) -> None:
+        """Wait until the child has loaded what it needs, which must not count as a grammar's."""
+        assert child.stdout is not None
+        try:
+            async with asyncio.timeout(_START_LIMIT_S):
+                if await child.stdout.readline():
+                    return
+        except asyncio.CancelledError:
+            await self._end_child()
+            raise
+        except TimeoutError:
+            log.warning("the child for grammars does not start", pid=child.pid)
+        await self._end_child()
+        raise OutOfCapacity("there was no time to look at the request's grammar")
 
     async def _end_child(self) -> None:
         child, self._child = self._child, None

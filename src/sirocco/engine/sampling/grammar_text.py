@@ -39,6 +39,10 @@ def compiled(grammar: Grammar) -> str:
         raise refused(grammar, [error]) from error
 
 
+READY = "ready\n"
+"""The child's first word: what it did before it is not the work of a grammar."""
+
+
 def check_grammar(grammar: Grammar) -> None:
     """Refuse a grammar that cannot be used. Raises: InvalidInput with the reason."""
     is_bad, messages = LLMatcher.validate_grammar_with_warnings(compiled(grammar), limits=LIMITS)
@@ -58,7 +62,11 @@ def first_line(messages: Collection[object]) -> str:
 
 
 def _check_lines() -> None:
-    """Answer each grammar on stdin with a line: null, or the reason why it cannot be used."""
+    """Say in a line that all is loaded; then answer each grammar on stdin with a line: null, or
+    the reason why it cannot be used.
+    """
+    sys.stdout.write(READY)
+    sys.stdout.flush()
     resource.setrlimit(resource.RLIMIT_AS, (_CHILD_MEMORY_BYTES, _CHILD_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
