@@ -1,10 +1,13 @@
 """Asynchronous batches over HTTP: queued, asked for, and done in the time that others leave."""
 
+import contextlib
 import json
+import sqlite3
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
@@ -74,7 +77,7 @@ def poll(server, account, batch_id, **options):
 
 def results(server, account, batch_id):
     """Ask until the batch is finished."""
-    wait_until(lambda: "responses" in poll(server, account, batch_id))
+    wait_until(lambda: "responses" in poll(server, account, batch_id), 110)
     return poll(server, account, batch_id)
 
 
@@ -451,34 +454,44 @@ def test_a_server_that_ends_leaves_the_rest_to_the_next_which_does_not_do_it_twi
 
 def done_texts(home, batch_id):
     """Look into the database for the results that are there."""
-    import sqlite3
-
-    connection = sqlite3.connect(home / "sirocco.db")
-    try:
+    with contextlib.closing(sqlite3.connect(home / "sirocco.db", timeout=30)) as connection:
         query = "SELECT position, result FROM batch_items WHERE batch_id = ? AND is_done"
         return dict(connection.execute(query, (batch_id,)).fetchall())
-    finally:
-        connection.close()
+
+
+def move_back(home, column, hours):
+    """Let a moment of every batch lie further back."""
+    with contextlib.closing(sqlite3.connect(home / "sirocco.db", timeout=30)) as connection:
+        (text,) = connection.execute(f"SELECT {column} FROM batches").fetchone()  # noqa: S608
+        moment = datetime.fromisoformat(text) - timedelta(hours=hours)
+        moved = moment.isoformat(sep=" ", timespec="microseconds")
+        connection.execute(f"UPDATE batches SET {column} = ?", (moved,))  # noqa: S608
+        connection.commit()
 
 
 def test_results_are_deleted_after_their_time(serve, tmp_path):
-    with serve(tmp_path, batch_keep_s=1.5) as short:
-        account = short.account_id, short.headers
-        batch_id = submit(short, account, item())["request_id"]
-        results(short, account, batch_id)
+    with serve(tmp_path, batch_keep_s=7200) as running:
+        account = running.account_id, running.headers
+        batch_id = submit(running, account, item())["request_id"]
+        results(running, account, batch_id)
+        move_back(tmp_path, "finished_at", 1.9)
+        assert "responses" in poll(running, account, batch_id)
 
-        gone = lambda: post(short, account, {"request_id": batch_id}).status_code == 404  # noqa: E731
-        wait_until(gone)
+        move_back(tmp_path, "finished_at", 0.2)
+
+        assert post(running, account, {"request_id": batch_id}).status_code == 404
+    with serve(tmp_path, batch_keep_s=7200):
+        wait_until(lambda: done_texts(tmp_path, batch_id) == {}, 120)
 
 
 def test_what_is_not_done_in_time_is_told_so(serve, tmp_path):
-    with serve(tmp_path, batch_running=0, batch_keep_s=1.0) as idle:
+    with serve(tmp_path, batch_running=0) as idle:
         account = idle.account_id, idle.headers
         batch_id = submit(idle, account, item())["request_id"]
-        time.sleep(1.2)
         assert poll(idle, account, batch_id)["status"] == "queued"
+    move_back(tmp_path, "created_at", 25)
 
-    with serve(tmp_path, batch_keep_s=1.0) as late:
+    with serve(tmp_path) as late:
         (response,) = results(late, account, batch_id)["responses"]
 
     assert response["errors"][0]["code"] == 3007

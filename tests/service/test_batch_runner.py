@@ -15,6 +15,7 @@ from sirocco.errors import (
     Unavailable,
     UnknownModel,
 )
+from sirocco.service.access import Caller  # noqa: TC001
 from sirocco.service.batch_runner import BatchRunner, item_request_id
 from sirocco.store.accounts import Accounts
 from sirocco.store.batches import Batches, ItemResult, NewBatch
@@ -30,8 +31,6 @@ class Engines:
         self.busy: set[str] = set()
 
     def is_busy(self, model_id: str) -> bool:
-        if model_id == "@cf/gone":
-            raise UnknownModel(model_id)
         return model_id in self.busy
 
 
@@ -41,7 +40,7 @@ class Answers:
     def __init__(self, *outcomes: Exception) -> None:
         self.outcomes = deque(outcomes)
         self.asked: list[tuple[str, str]] = []
-        self.callers: list[object] = []
+        self.callers: list[Caller] = []
         self.gate: asyncio.Event | None = None
 
     async def answered(self, caller, claim, request_id):
@@ -82,9 +81,9 @@ def run(database, accounts):
     def work(answers, until, *, n_places=2, engines=None, batches=None):
         async def scenario():
             runner = BatchRunner(
-                engines or Engines(), batches or Batches(database), accounts, answers,
-                n_places=n_places,
-            )  # type: ignore[arg-type]  # fmt: skip
+                engines or Engines(),  # type: ignore[arg-type]
+                batches or Batches(database), accounts, answers, n_places=n_places,
+            )  # fmt: skip
             runner.start()
             async with asyncio.timeout(60):
                 while not until():
