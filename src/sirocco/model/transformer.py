@@ -43,10 +43,11 @@ class Transformer(nn.Module):
 
     @property
     def weight_format(self) -> str:
-        """Name of the format of its matrices: float32, bfloat16, q8, q4, fp8 or int4."""
-        for module in self.modules():
-            if isinstance(module, Fp8Linear | Int4Linear):
-                return "fp8" if isinstance(module, Fp8Linear) else "int4"
+        """Name of the format of its matrices, as `model/linear.py` names it."""
+        if any(isinstance(m, Fp8Linear) for m in self.modules()):
+            return "fp8"
+        if any(isinstance(m, Int4Linear) for m in self.modules()):
+            return "int4"
         matrix = rounded_matrix(self, "embedding.weight")
         return f"q{matrix.bits}" if matrix else str(self.dtype).removeprefix("torch.")
 
