@@ -20,7 +20,7 @@ HAS_NPM := $(shell command -v npm 2>/dev/null)
 # The comparison with llama.cpp builds its peer first, which takes a quarter of an hour.
 PEER_BENCHMARK := benchmarks/vs_llama_cpp.py
 
-.PHONY: help setup clients serve test worker-node playground playground-node check fmt bench bench-peer clean
+.PHONY: help setup clients serve test worker-node playground playground-node screenshots check fmt bench bench-peer clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -53,6 +53,9 @@ playground-node:
 # What it makes is committed: users need no npm.
 playground: playground/node_modules/.made ## build the web page into the package, after a change of playground/src
 	@cd playground && npm run --silent check && npm run --silent build
+
+screenshots: $(VENV)/.dev ## take the pictures of docs/images in Chromium
+	@$(BIN)/python playground/screenshots.py
 
 check: $(VENV)/.dev ## lint, format, types, import contracts; changes nothing
 	@$(BIN)/ruff check
