@@ -16,6 +16,9 @@ const WORTH_WAITING = new Set([3021, 3040]);
 /** What each conversation that is being answered can be stopped by. */
 const running = signal<ReadonlyMap<string, AbortController>>(new Map());
 
+// A page that closes breaks off its requests: that is no fault of theirs.
+addEventListener("pagehide", () => running.peek().forEach((controller) => controller.abort()));
+
 export function isAnswering(id: string | undefined): boolean {
   return id !== undefined && running.value.has(id);
 }
