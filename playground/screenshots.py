@@ -29,7 +29,17 @@ def chat(page: Page) -> None:
         page.locator(".measures").nth(index).wait_for(timeout=120_000)
 
 
-PAGES: dict[str, Callable[[Page], None]] = {"chat": chat}
+def inside(page: Page) -> None:
+    """Look at the page's own example, when its maps are drawn."""
+    page.locator(".large-map").wait_for(timeout=120_000)
+
+
+def plan(page: Page) -> None:
+    """Take the plan that the page begins with, when its curves are drawn."""
+    page.locator(".chart").last.wait_for(timeout=120_000)
+
+
+PAGES: dict[str, Callable[[Page], None]] = {"chat": chat, "inside": inside, "plan": plan}
 """What each page is made to show, by its name in the address."""
 
 
@@ -44,7 +54,8 @@ def shoot(browser: Browser, link: str) -> None:
             show(page)
             page.mouse.move(0, 0)
             page.wait_for_timeout(400)
-            page.screenshot(path=IMAGES / f"playground-{name}-{label}.png")
+            whole = name != "chat"  # which fills its window; the others are scrolled
+            page.screenshot(path=IMAGES / f"playground-{name}-{label}.png", full_page=whole)
             page.close()
 
 

@@ -10,7 +10,7 @@ from tests.playground.conftest import SOURCES
 
 from sirocco.api.playground import FOLDER
 
-PAGES = ["#/chat"]
+PAGES = ["#/chat", "#/inside", "#/plan"]
 
 
 def page_links(page) -> list[str]:
