@@ -48,9 +48,12 @@ export function changeSettings(change: Partial<Settings>): void {
 }
 
 export async function readAll(): Promise<void> {
+  const beganAt = Date.now();
   try {
     const found = await values<Conversation>(database);
-    all.value = new Map(found.map((conversation) => [conversation.id, settled(conversation)]));
+    const meanwhile = [...all.peek()].filter(([, { changedAt }]) => changedAt >= beganAt);
+    const read = found.map((one): [string, Conversation] => [one.id, settled(one)]);
+    all.value = new Map([...read, ...meanwhile]);
   } catch {
     isForgetful.value = true;
   }

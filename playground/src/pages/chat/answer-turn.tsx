@@ -30,7 +30,7 @@ export function AnswerTurn({ conversation, turn, isLast }: {
         ? <Editor text={turn.text} label="The answer" action="Save" onCancel={() => setEdited(false)} onSave={save} />
         : <Markdown text={turn.text} />}
       {turn.state === "asking" && <p class="thinking"><span class="visually-hidden">Waiting for the first token</span><i /><i /><i /></p>}
-      {turn.fault && turn.state !== "stopped" && <FaultCard fault={turn.fault} state={turn.state} hasText={turn.text !== ""} onRetry={retry} />}
+      {turn.fault && turn.state !== "stopped" && <FaultCard fault={turn.fault} state={turn.state} hasText={turn.text !== ""} onRetry={isLast ? retry : null} />}
       {!isLive(turn) && !isEdited && (
         <footer>
           <Measures turn={turn} />

@@ -6,7 +6,8 @@ export function FaultCard({ fault, state, hasText, onRetry }: {
   fault: Fault;
   state: AnswerState;
   hasText: boolean;
-  onRetry: () => void;
+  /** Null where something follows, which would be forgotten. */
+  onRetry: (() => void) | null;
 }) {
   const leftS = useLeft(fault.retryAt);
   const [title, advice] = words(fault, hasText);
@@ -16,7 +17,7 @@ export function FaultCard({ fault, state, hasText, onRetry }: {
       <p class="fault-detail">{fault.status > 0 && `HTTP ${fault.status} · `}{fault.code !== null && `code ${fault.code} · `}{fault.message}</p>
       {state === "waiting"
         ? <p class="fault-next">{leftS > 0 ? `Asking again in ${duration(leftS)} …` : "Asking again …"}</p>
-        : <button type="button" class="button small" onClick={onRetry}>{leftS > 0 ? `Try again (room in ${duration(leftS)})` : "Try again"}</button>}
+        : onRetry && <button type="button" class="button small" onClick={onRetry}>{leftS > 0 ? `Try again (room in ${duration(leftS)})` : "Try again"}</button>}
     </div>
   );
 }
