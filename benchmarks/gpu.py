@@ -43,9 +43,10 @@ from sirocco.engine.runner import ModelRunner
 from sirocco.engine.scheduling.scheduler import Chunk, StepPlan
 from sirocco.engine.sequence import Sequence, SequenceState
 from sirocco.kvcache.block_manager import BlockManager
+from sirocco.kvcache.format import BFLOAT16, FLOAT32
 from sirocco.kvcache.pool import KVCache
 from sirocco.model.config import ModelConfig
-from sirocco.model.linear import FORMATS
+from sirocco.model.linear import FORMATS, PLAIN
 from sirocco.model.presets import preset
 from sirocco.model.random_model import random_model
 from sirocco.model.transformer import Transformer
@@ -174,8 +175,6 @@ def correctness(visit: Visit) -> Iterator[Row]:
     shape, length = visit.sizes.shape, 20 if visit.is_rehearsal else 5000
     for dtype in (torch.float16, torch.bfloat16, torch.float8_e4m3fn):
         own = torch.bfloat16 if dtype == torch.float8_e4m3fn else dtype
-        if visit.is_rehearsal and own == torch.bfloat16:
-            own = torch.float16
         q, k, v = _random_qkv(shape, length, own, visit.device)
         wanted = dense_attention(q.float(), k.float(), v.float(), window=shape.window)
         whole = _attended(visit, (q, k, v), [length], dtype)
@@ -395,17 +394,16 @@ def _attended(
 
 
 def _model(visit: Visit, shape: ModelConfig, weights: str) -> Transformer:
-    name = "float32" if visit.is_rehearsal and weights == "bfloat16" else weights
-    model = random_model(shape, weights=FORMATS[name], device=visit.device)
-    if not visit.is_rehearsal:
-        model.fuse()
+    form = PLAIN if visit.is_rehearsal and weights == "bfloat16" else FORMATS[weights]
+    model = random_model(shape, weights=form, device=visit.device)
+    model.fuse()
     return model
 
 
 def _config(visit: Visit, max_running: int, attention: str) -> EngineConfig:
     sizes = visit.sizes
     n_tokens = max_running * (sizes.n_in + sizes.n_out + 16) + sizes.max_seq_len
-    per_token = sizes.shape.kv_bytes_per_token(4)
+    per_token = FLOAT32.bytes_per_token(sizes.shape)  # enough for every format
     return EngineConfig(
         attention=attention, max_running=max_running, max_seq_len=sizes.max_seq_len,
         max_step_tokens=max(max_running, 4096), step_target_s=10.0, n_guesses=0,
@@ -449,7 +447,7 @@ def _decoded(visit: Visit, model: Transformer, batch: int, context: int) -> Row:
     config = EngineConfig(
         attention="triton", max_running=batch, max_step_tokens=max(512, batch), n_guesses=0,
         max_seq_len=min(shape.max_seq_len, context + 2 * n_decoded + 16),
-        kv_cache_bytes=n_blocks * 16 * shape.kv_bytes_per_token(model.dtype.itemsize),
+        kv_cache_bytes=n_blocks * 16 * _kv_bytes(model),
     )  # fmt: skip
     runner = ModelRunner(model, config)
     for tensor in (*runner.backend._cache.k, *runner.backend._cache.v):
@@ -498,10 +496,16 @@ def _weight_bytes(model: Transformer) -> int:
     return sum(tensors.values()) - embedding
 
 
+def _kv_bytes(model: Transformer) -> int:
+    """Count the bytes that a token keeps in a cache of the model's own format."""
+    own = BFLOAT16 if model.dtype == torch.bfloat16 else FLOAT32
+    return own.bytes_per_token(model.config)
+
+
 def _step_bytes(model: Transformer, batch: int, context: int) -> int:
     shape = model.config
     seen = min(context, shape.window or context)
-    return _weight_bytes(model) + batch * seen * shape.kv_bytes_per_token(model.dtype.itemsize)
+    return _weight_bytes(model) + batch * seen * _kv_bytes(model)
 
 
 def _flops(shape: ModelConfig, n_tokens: int) -> float:
@@ -530,7 +534,7 @@ def _most_rows(visit: Visit, shape: ModelConfig, context: int) -> int:
     gc.collect()
     torch.cuda.empty_cache()
     free = 0.9 * torch.cuda.mem_get_info()[0] - 2**31
-    per_sequence = (context + 3 * visit.sizes.n_decoded) * shape.kv_bytes_per_token(2)
+    per_sequence = (context + 3 * visit.sizes.n_decoded) * BFLOAT16.bytes_per_token(shape)
     return max(1, int(free / per_sequence))
 
 

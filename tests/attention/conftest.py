@@ -105,7 +105,7 @@ def every_variant_with(**axes: list[Any]) -> pytest.MarkDecorator:
         if one.backend == "triton":
             few_steps = [values for values in combinations if not any(map(has_many, values))]
             some = covering(few_steps, n_at_once=2 if one.format == "float32" else 1)
-            marks = [pytest.mark.timeout(400)]  # for machines that are busy
+            marks = [pytest.mark.timeout(900)]  # for machines that are busy
         for values in some:
             name = f"{one.backend}-{one.format}-" + "-".join(map(str, values))
             cases.append(pytest.param(one, *values, id=name, marks=marks))

@@ -23,7 +23,7 @@ from sirocco.model.rope import rotate
 LENGTH = 75
 """Two whole splits of 32 keys and a part of one."""
 
-pytestmark = pytest.mark.timeout(400)  # for machines that are busy; together they take a minute
+pytestmark = pytest.mark.timeout(900)  # for machines that are busy; together they take a minute
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

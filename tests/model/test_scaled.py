@@ -55,8 +55,8 @@ def test_zeros_stay_zeros():
     assert not Int4Linear(torch.zeros(16, 128))(torch.ones(2, 128).bfloat16()).any()
 
 
-@pytest.mark.parametrize("name", ["fp8", "int4"])
-def test_a_network_is_near_the_one_it_was_made_of(name):
+@pytest.mark.parametrize(("name", "most"), [("fp8", 0.06), ("int4", 0.2)])
+def test_a_network_is_near_the_one_it_was_made_of(name, most):
     """All of its matrices but embedding and head are rounded."""
     token_ids, positions = torch.arange(12), torch.arange(12)
     expected = random_model(SHAPE, weights=FORMATS["bfloat16"])(token_ids, positions)
@@ -67,7 +67,7 @@ def test_a_network_is_near_the_one_it_was_made_of(name):
     rounded = [m for m in model.modules() if isinstance(m, Fp8Linear | Int4Linear)]
     assert len(rounded) == 7 * SHAPE.n_layers
     assert isinstance(model.head, torch.nn.Linear)
-    assert relative_error(actual, expected) < 0.1
+    assert relative_error(actual, expected) < most
     assert model.weight_format == name
 
 

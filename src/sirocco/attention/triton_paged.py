@@ -208,7 +208,7 @@ class TritonPagedBackend:
             self._head_dim**-0.5 * _LOG2_E, plan.tables.stride(0), plan.n_partials,
             Q_STRIDE=q.stride(0), BLOCK_SIZE=self._cache.block_size, ROWS=tiling.rows,
             KEYS=tiling.keys, DECODES=plan.decodes,
-            UPCAST=_is_interpreted() and q.dtype == torch.bfloat16,
+            UPCAST=_is_interpreted() and torch.bfloat16 in (q.dtype, self._cache.dtype),
             num_warps=tiling.warps, num_stages=tiling.stages, **shape,
         )  # fmt: skip
         if plan.n_split_programs > 1:

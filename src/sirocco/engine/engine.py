@@ -95,6 +95,7 @@ class Engine:
         model: its device and dtype are the engine's.
         tokenizer: of the same vocabulary.
         clock: seconds, for time limits.
+        make_runner: what computes the network; `ParallelRunner` does so on several devices.
         decoder: of steps ahead of the host; None makes one on a GPU, if its backend can.
     """
 
@@ -105,11 +106,12 @@ class Engine:
         config: EngineConfig | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        make_runner: Callable[[Transformer, EngineConfig], ModelRunner] = ModelRunner,
         decoder: Callable[[ModelRunner], "AheadDecoder | None"] | None = None,
     ) -> None:
         config = config or EngineConfig()
         self.model, self.tokenizer, self.config = model, tokenizer, config
-        self.runner = ModelRunner(model, config)
+        self.runner = make_runner(model, config)
         self.scheduler = Scheduler(
             BlockManager(self.runner.n_blocks, config.block_size),
             window=model.config.window,
@@ -335,7 +337,8 @@ class Engine:
 
 def decoder_for(runner: ModelRunner) -> "AheadDecoder | None":
     """Make what decodes ahead of the host, on a GPU; a CPU has nothing to wait for."""
-    if runner.model.device.type != "cuda" or runner.attention != "triton":
+    is_alone = type(runner) is ModelRunner  # other ranks are told step by step
+    if runner.model.device.type != "cuda" or runner.attention != "triton" or not is_alone:
         return None
     from sirocco.engine.gpu.ahead import AheadDecoder  # noqa: PLC0415 - it needs Triton
 

@@ -28,7 +28,7 @@ SMALLEST = ModelConfig(
     window=12, max_seq_len=64,
 )  # fmt: skip
 
-pytestmark = pytest.mark.timeout(400)  # for machines that are busy
+pytestmark = pytest.mark.timeout(900)  # for machines that are busy
 
 
 @pytest.fixture(autouse=True)
