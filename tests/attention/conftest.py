@@ -68,7 +68,7 @@ class Variant:
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.float8_e4m3fn if self.format == "fp8" else getattr(torch, self.format)
-        cache = KVCache(**shape, dtype=dtype, device=device)  # type: ignore[arg-type]
+        cache = KVCache(**shape, dtype=dtype, device=device)
         scales = [s for s in (*cache.k_scales, *cache.v_scales) if s is not None]
         # Short splits, so that short sequences have several.
         backend = TritonPagedBackend(

@@ -125,9 +125,8 @@ def test_fp8_attends_to_what_the_cache_holds(make_paged, make_qkv, dtype):
         largest = original.float().abs().amax(-1, keepdim=True)
         assert ((of_cache - original).abs() <= original.abs() / 16 + largest / 448 / 8).all()
     expected = dense_attention(q.float(), *kept)
-    tolerance = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {
-        "atol": 1e-4, "rtol": 1e-2}  # fmt: skip
-    torch.testing.assert_close(actual.float(), expected, **tolerance)
+    atol, rtol = (1e-5, 1e-5) if dtype == torch.float32 else (1e-4, 1e-2)
+    torch.testing.assert_close(actual.float(), expected, atol=atol, rtol=rtol)
 
 
 def held(paged, tensors, scales):
@@ -153,7 +152,8 @@ def test_rotation_in_the_kernel_is_that_of_the_network(make_paged, make_qkv):
 
     attend = paged.backend.bind(paged.backend.plan([Span(0, 21, range(6))]))
     assert isinstance(attend, Rotates)
-    actual = attend.rotate_and_attend(*side_by_side, rotation, 1)
+    rows_q, rows_k, rows_v = side_by_side
+    actual = attend.rotate_and_attend(rows_q, rows_k, rows_v, rotation, 1)
 
     torch.testing.assert_close(actual.cpu(), expected, atol=1e-5, rtol=1e-5)
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -44,7 +45,7 @@ def answers(engine):
     for name, prompt in (("a", b"one wind"), ("b", b"seven winds blow from the sea")):
         sampling = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
         engine.add(Request(name, list(prompt), sampling))
-    token_ids = {"a": [], "b": []}
+    token_ids: dict[str, list[int]] = {"a": [], "b": []}
     while engine.has_work:
         for piece in engine.step():
             token_ids[piece.request_id] += piece.token_ids
@@ -66,7 +67,7 @@ def main(rank, port):
     model = network()
     if rank == 0:
         engine = Engine(model, ByteTokenizer(), CONFIG, make_runner=ParallelRunner)
-        runner = engine.runner
+        runner: Any = engine.runner
         found["together"] = answers(engine)
         runner.finish()
     else:

@@ -153,8 +153,9 @@ class TritonPagedBackend:
         if most > 1:
             self.reserve(n_shared, most)
         on_device = _copied([blocks, tables, slots], self._cache.device)
+        decodes = all(span.n_tokens == 1 for span in spans)
         return TritonPlan(
-            *on_device, decodes=all(span.n_tokens == 1 for span in spans),
+            blocks=on_device[0], tables=on_device[1], slots=on_device[2], decodes=decodes,
             n_split_programs=most, n_partials=self.n_partials,
         )  # fmt: skip
 
@@ -312,15 +313,16 @@ def _slots(span: Span, block_size: int) -> NDArray[np.int32]:
     """Slots of a span's own tokens: [n_tokens]."""
     positions = np.arange(span.first_position, span.first_position + span.n_tokens)
     block_ids = np.asarray(span.block_ids)[positions // block_size - span.n_reclaimed]
-    return (block_ids * block_size + positions % block_size).astype(np.int32)
+    slots: NDArray[np.int64] = block_ids * block_size + positions % block_size
+    return slots.astype(np.int32)
 
 
 def _copied(arrays: Sequence[NDArray[np.int32]], device: torch.device) -> list[Tensor]:
     """Bring arrays to the device in one copy that the host does not wait for."""
     sizes = [-(-array.size // _ALIGNED) * _ALIGNED for array in arrays]
     host = torch.empty(sum(sizes), dtype=torch.int32, pin_memory=device.type == "cuda")
-    parts = host.split(sizes)
+    parts = torch.split(host, sizes)
     for part, array in zip(parts, arrays, strict=True):
         part[: array.size].copy_(torch.from_numpy(array.reshape(-1)))
-    moved = host.to(device, non_blocking=True).split(sizes)
+    moved = torch.split(host.to(device, non_blocking=True), sizes)
     return [part[: array.size].view(array.shape) for part, array in zip(moved, arrays, strict=True)]

@@ -117,7 +117,7 @@ def fuse(layers: Sequence[nn.Module]) -> "Fused | None":
     if len(weights) < len(layers):
         return None
     fused = torch.cat([weight.detach() for weight in weights])
-    parts = fused.split([len(weight) for weight in weights])
+    parts = torch.split(fused, [len(weight) for weight in weights])
     for layer, part in zip(layers, parts, strict=True):
         layer.weight = nn.Parameter(part, requires_grad=False)
     return Fused(partial(F.linear, weight=fused), [len(part) for part in parts])
@@ -125,7 +125,7 @@ def fuse(layers: Sequence[nn.Module]) -> "Fused | None":
 
 def _fuse_scaled(layers: Sequence[Fp8Linear]) -> "Fused":
     joined, sizes = Fp8Linear.joined(layers), [len(layer.weight) for layer in layers]
-    parts = zip(joined.weight.split(sizes), joined.scales.split(sizes), strict=True)
+    parts = zip(torch.split(joined.weight, sizes), torch.split(joined.scales, sizes), strict=True)
     for layer, (weight, scales) in zip(layers, parts, strict=True):
         layer.weight, layer.scales = weight, scales
     return Fused(joined, sizes)
@@ -146,7 +146,7 @@ def project(x: Tensor, layers: Sequence[nn.Module], fused: "Fused | None" = None
         fused: what `fuse` made of the layers; then it is one product, cut into views.
     """
     if fused is not None:
-        return list(fused.multiply(x).split(fused.sizes, dim=1))
+        return list(torch.split(fused.multiply(x), fused.sizes, dim=1))
     matrices = [layer.matrix for layer in layers if isinstance(layer, NativeLinear)]
     if len(matrices) == len(layers):
         return linear(x.contiguous(), matrices)

@@ -99,7 +99,7 @@ def _in_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns: levels [N, K] int32 in 0 … 15; scales and zeros [N, K / 128]: a number is
         (level − 8) · scale + zero.
     """
-    of_groups = weight.float().unflatten(1, (-1, INT4_GROUP))
+    of_groups = weight.float().view(len(weight), -1, INT4_GROUP)
     least, largest = of_groups.amin(dim=2), of_groups.amax(dim=2)
     # As bfloat16 has them, so that levels fit the scales that are kept.
     scales = ((largest - least) / 15).clamp_min(1e-8).bfloat16().float()

@@ -115,15 +115,18 @@ def test_tokens_are_those_of_a_cpu():
 def test_a_step_is_under_way_before_the_host_has_read_the_last(monkeypatch):
     from sirocco.engine.gpu import ahead
 
-    events = []
+    events: list[str] = []
     choices, launch = ahead.Flight.choices, ahead.AheadDecoder.launch
-    monkeypatch.setattr(
-        ahead.Flight, "choices", lambda self: events.append("read") or choices(self)
-    )
-    monkeypatch.setattr(
-        ahead.AheadDecoder, "launch",
-        lambda self, *args, **kwargs: events.append("launch") or launch(self, *args, **kwargs),
-    )  # fmt: skip
+
+    def noted(name, work):
+        def note_and_work(self, *args, **kwargs):
+            events.append(name)
+            return work(self, *args, **kwargs)
+
+        return note_and_work
+
+    monkeypatch.setattr(ahead.Flight, "choices", noted("read", choices))
+    monkeypatch.setattr(ahead.AheadDecoder, "launch", noted("launch", launch))
 
     run(engine_ahead(), requests([SamplingParams(max_tokens=5, temperature=0.0)]))
 

@@ -92,9 +92,10 @@ class AheadDecoder:
     @classmethod
     def of(cls, runner: ModelRunner, recorder: Recorder | None = None) -> "AheadDecoder":
         """Make one over a runner's model, cache and limits."""
-        config, shape = runner.config, runner.model.config
+        config, shape, backend = runner.config, runner.model.config, runner.backend
+        assert isinstance(backend, TritonPagedBackend)
         return cls(
-            runner.model, runner.backend, block_size=config.block_size,
+            runner.model, backend, block_size=config.block_size,
             max_running=config.max_running, max_seq_len=config.seq_len_limit(shape),
             recorder=recorder,
         )  # fmt: skip
@@ -179,7 +180,7 @@ class AheadDecoder:
             return Flight(plan, step.token_ids.clone(), None)
         host = torch.empty(step.token_ids.shape, dtype=torch.int64, pin_memory=True)
         host.copy_(step.token_ids, non_blocking=True)
-        landed = torch.cuda.Event()
+        landed = torch.cuda.Event()  # type: ignore[no-untyped-call]
         landed.record()
         return Flight(plan, host, landed)
 

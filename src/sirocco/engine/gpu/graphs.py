@@ -38,7 +38,7 @@ class CudaGraphs:
 
     def record(self, work: Work) -> Work:
         """See `Recorder`."""
-        stream = torch.cuda.Stream(self._device)
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(stream):
             work()
