@@ -26,7 +26,7 @@ except ImportError:
     sys.exit(0)
 
 from sirocco.attention import triton_kernels as kernels
-from sirocco.attention.triton_paged import Tiling
+from sirocco.attention.triton_paged import Tiling, append_sizes
 
 SHARED_BYTES = {80: 164 * 1024, 90: 228 * 1024, 100: 228 * 1024}
 """Shared memory of a multiprocessor by compute capability, from the CUDA programming guide."""
@@ -89,6 +89,7 @@ def compiled(case: Case, capability: int) -> Iterator[dict[str, Any]]:
         "HAS_SCALES": case.has_scales,
     }  # fmt: skip
     seen = {"PADDED_DIM": case.head_dim, "WINDOW": case.window, "SPLIT": tiling.split}
+    tokens, warps = append_sizes(4096, padded_group, case.head_dim // 2)
     q_stride = case.n_heads * case.head_dim
     row_stride = q_stride + 2 * case.n_kv_heads * case.head_dim
     for decodes in (True, False):
@@ -106,8 +107,8 @@ def compiled(case: Case, capability: int) -> Iterator[dict[str, Any]]:
         constants=common | seen | {"PADDED_GROUP": padded_group, "AT_ONCE": 8},
     )  # fmt: skip
     yield measured(
-        kernels.append_kernel, case, capability, warps=1, stages=3,
-        constants=common | {"Q_STRIDE": row_stride, "K_STRIDE": row_stride, "TOKENS": 4,
+        kernels.append_kernel, case, capability, warps=warps, stages=3,
+        constants=common | {"Q_STRIDE": row_stride, "K_STRIDE": row_stride, "TOKENS": tokens,
                             "V_STRIDE": row_stride, "PADDED_GROUP": padded_group,
                             "PADDED_HALF": case.head_dim // 2, "ROTATES": True, "ROUNDS": False},
     )  # fmt: skip

@@ -30,6 +30,9 @@ _AT_ONCE = 8
 _FEW = 256
 """Tokens up to which each is appended by programs of its own."""
 
+_NUMBERS_OF_WARP = 512
+"""Halves of queries that a warp of `append_kernel` turns: 16 numbers and 16 partners a thread."""
+
 _INTERPRETED_TOKENS = 64
 """The interpreter runs programs one after the other, whatever their size."""
 
@@ -183,15 +186,17 @@ class TritonPagedBackend:
         out = q if rotation is None else torch.empty(q.shape, dtype=q.dtype, device=q.device)
         cos, sin = (q, q) if rotation is None else rotation  # never read without a rotation
         k_cache, v_cache, k_scales, v_scales = self._cache_of(layer)
-        tokens = _INTERPRETED_TOKENS if _is_interpreted() else 1 if len(q) <= _FEW else 4
+        padded_group = triton.next_power_of_2(self._group)
+        padded_half = triton.next_power_of_2(self._head_dim // 2)
+        tokens, warps = append_sizes(len(q), padded_group, padded_half)
         append_kernel[triton.cdiv(len(q), tokens), self._n_kv_heads](
             out, q, k, v, k_cache, v_cache, k_scales, v_scales, plan.slots, cos, sin, len(q),
             Q_STRIDE=q.stride(0), K_STRIDE=k.stride(0), V_STRIDE=v.stride(0),
-            GROUP=self._group, PADDED_GROUP=triton.next_power_of_2(self._group),
+            GROUP=self._group, PADDED_GROUP=padded_group,
             N_KV_HEADS=self._n_kv_heads, HEAD_DIM=self._head_dim,
-            PADDED_HALF=triton.next_power_of_2(self._head_dim // 2), TOKENS=tokens,
+            PADDED_HALF=padded_half, TOKENS=tokens,
             ROTATES=rotation is not None, HAS_SCALES=self._cache.has_scales,
-            ROUNDS=_is_interpreted(), num_warps=1,
+            ROUNDS=_is_interpreted(), num_warps=warps,
         )  # fmt: skip
         return out
 
@@ -269,6 +274,15 @@ class BoundAttend:
     ) -> Tensor:
         """See `Rotates`."""
         return self.backend.rotate_and_attend(q, k, v, rotation, layer=layer, plan=self.plan)
+
+
+def append_sizes(n_tokens: int, padded_group: int, padded_half: int) -> tuple[int, int]:
+    """Choose tokens and warps of a program that appends, such that no register spills."""
+    tokens = 4 if n_tokens > _FEW and padded_group <= 8 else 1
+    numbers = tokens * padded_group * padded_half
+    if _is_interpreted():
+        tokens = _INTERPRETED_TOKENS
+    return tokens, min(8, max(1, numbers // _NUMBERS_OF_WARP))
 
 
 def _check_device(cache: KVCache) -> None:
