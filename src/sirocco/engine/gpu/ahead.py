@@ -93,7 +93,7 @@ class AheadDecoder:
     def of(cls, runner: ModelRunner, recorder: Recorder | None = None) -> "AheadDecoder":
         """Make one over a runner's model, cache and limits."""
         config, shape, backend = runner.config, runner.model.config, runner.backend
-        assert isinstance(backend, TritonPagedBackend)
+        assert isinstance(backend, TritonPagedBackend), "only its plans live on the device"
         return cls(
             runner.model, backend, block_size=config.block_size,
             max_running=config.max_running, max_seq_len=config.seq_len_limit(shape),
