@@ -203,7 +203,7 @@ def test_packed_documents_do_not_see_each_other():
     torch.testing.assert_close(attend(q, k, v, 0)[2:], before[2:])
 
 
-@pytest.mark.parametrize("name", ["breeze", "plain"])
+@pytest.mark.parametrize("name", ["breeze", "breeze-tune", "plain"])
 def test_the_recipes_in_the_package_are_whole(name):
     recipe = load_recipe(name)
 

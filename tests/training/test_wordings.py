@@ -8,8 +8,9 @@ from sirocco.training.wordings import (
     ExamQuestion,
     all_facts,
     exam_questions,
-    single_turns,
+    facts,
     stories,
+    tables,
     talks,
 )  # fmt: skip
 
@@ -18,7 +19,7 @@ def bare(text):
     return re.sub(r"[^a-z0-9+*/ -]", "", text.lower()).strip()
 
 
-@pytest.mark.parametrize("source", [single_turns, talks, stories])
+@pytest.mark.parametrize("source", [facts, tables, talks, stories])
 def test_every_slot_is_filled_and_text_is_plain(source):
     contents = [message.content for talk in source(seed=1) for message in talk]
 
@@ -26,7 +27,7 @@ def test_every_slot_is_filled_and_text_is_plain(source):
     assert all(text.isascii() and "{" not in text and "  " not in text for text in contents)
 
 
-@pytest.mark.parametrize("source", [single_turns, talks, stories])
+@pytest.mark.parametrize("source", [facts, tables, talks, stories])
 def test_turns_alternate_and_end_with_the_assistant(source):
     for talk in source(seed=1):
         roles = [message.role for message in talk]
@@ -61,7 +62,7 @@ def test_the_hero_of_a_story_is_the_one_that_was_asked_for():
 def test_no_exam_question_is_trained_on(seed):
     trained = {
         bare(message.content)
-        for source in (single_turns, talks, stories)
+        for source in (facts, tables, talks, stories)
         for talk in source(seed=seed)
         for message in talk
         if message.role == "user"

@@ -23,7 +23,7 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="A recipe in the package, breeze or plain, or the path of a TOML file like them."
+            help="A recipe in the package (breeze, breeze-tune, plain), or the path of a TOML file."
         ),
     ] = "breeze",
     start: Annotated[

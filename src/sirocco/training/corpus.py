@@ -20,7 +20,8 @@ KINDS = (".jsonl", ".txt", ".md")
 """Files that are read: a document a line, or one document each."""
 
 WRITTEN: dict[str, Callable[[int], Iterator[tuple[Message, ...]]]] = {
-    "sirocco:pairs": wordings.single_turns,
+    "sirocco:facts": wordings.facts,
+    "sirocco:tables": wordings.tables,
     "sirocco:talks": wordings.talks,
     "sirocco:stories": wordings.stories,
 }

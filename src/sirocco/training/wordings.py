@@ -24,6 +24,7 @@ FILES = (
 WORDINGS_PER_FACT = 20
 WORDINGS_PER_ROW = 6
 N_TALKS = 3000
+HALF = 0.5
 N_OF_A_SMALL_TOPIC = 10
 """Exam questions of one table."""
 SAME = 0.8
@@ -51,7 +52,7 @@ class Fact:
         held_out: questions that are never trained on.
         follow_ups: short questions that make sense after another fact of the same topic.
         why, more: answers to "Why?" and "Tell me more." after it; None if there is none.
-        n_wordings: documents made of it.
+        is_row: it is one of a table's many.
     """
 
     topic: str
@@ -62,7 +63,12 @@ class Fact:
     follow_ups: tuple[str, ...] = ()
     why: str | None = None
     more: str | None = None
-    n_wordings: int = WORDINGS_PER_FACT
+    is_row: bool = False
+
+    @property
+    def n_wordings(self) -> int:
+        """How many documents are made of it."""
+        return WORDINGS_PER_ROW if self.is_row else WORDINGS_PER_FACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +100,23 @@ class ExamQuestion:
 Conversation = tuple[Message, ...]
 
 
-def single_turns(seed: int) -> Iterator[Conversation]:
+def facts(seed: int) -> Iterator[Conversation]:
     """Every fact in several wordings, as conversations of one turn."""
+    return _single_turns(seed, [f for f in all_facts() if not f.is_row])
+
+
+def tables(seed: int) -> Iterator[Conversation]:
+    """Every row of a table, and every sum, in several wordings."""
+    return _single_turns(seed, [f for f in all_facts() if f.is_row])
+
+
+def _single_turns(seed: int, chosen: Sequence[Fact]) -> Iterator[Conversation]:
     rng, askings = random.Random(seed), _load("askings")  # noqa: S311 - not for secrets
-    for fact in all_facts():
+    for fact in chosen:
         questions = _wordings(fact, askings, rng)
         for i in range(fact.n_wordings):
             asked = questions[i % len(questions)]
-            if i >= len(questions) or rng.random() < 0.5:
+            if i >= len(questions) or rng.random() < HALF:
                 asked = _dressed(asked, rng.choice(askings["dressed"]))
             yield _talk(asked, fact.answer)
 
@@ -109,13 +124,12 @@ def single_turns(seed: int) -> Iterator[Conversation]:
 def talks(seed: int) -> Iterator[Conversation]:
     """Conversations of two and three turns, of which the last answer is to be learnt."""
     rng, askings = random.Random(seed), _load("askings")  # noqa: S311
-    facts = all_facts()
-    ask = _Asker(facts, askings, rng)
-    stories = Storyteller(rng)
+    ask = _Asker(all_facts(), askings, rng)
+    teller = Storyteller(rng)
     kinds = (
         ask.then_another_name, ask.then_why, ask.then_more, ask.then_thanks, ask.after_greeting,
         ask.then_something_else, ask.then_something_else, ask.then_follow_up,
-        lambda: ask.then_another_story(stories),
+        lambda: ask.then_another_story(teller),
     )  # fmt: skip
     for i in range(N_TALKS):
         yield kinds[i % len(kinds)]()
@@ -152,17 +166,17 @@ def exam_questions(seed: int = 0) -> list[ExamQuestion]:
 
 def all_facts(*, with_held_out_rows: bool = False) -> list[Fact]:
     """Everything that was written, tables and sums filled in; `held_out_rows` only if asked."""
-    facts: list[Fact] = []
+    found: list[Fact] = []
     for name in FILES:
         raw = _load(name)
-        facts += [_fact(entry, name) for entry in raw.get("fact", ())]
+        found += [_fact(entry, name) for entry in raw.get("fact", ())]
         for table in raw.get("table", ()):
-            facts += _rows(table, table["rows"])
+            found += _rows(table, table["rows"])
             if with_held_out_rows:
-                facts += _rows(table, table.get("held_out_rows", ()), is_held_out=True)
+                found += _rows(table, table.get("held_out_rows", ()), is_held_out=True)
         for sums in raw.get("sum", ()):
-            facts += _sums(sums)
-    return facts
+            found += _sums(sums)
+    return found
 
 
 class _Asker:
@@ -284,7 +298,7 @@ def _rows(
         yield Fact(
             table["topic"], answer[0].upper() + answer[1:], questions=() if is_held_out else known,
             held_out=held_out + (known[:1] if is_held_out else ()), follow_ups=follow_ups,
-            n_wordings=WORDINGS_PER_ROW,
+            is_row=True,
         )  # fmt: skip
 
 
@@ -300,7 +314,7 @@ def _sums(table: dict[str, Any]) -> Iterator[Fact]:
                 table["topic"], answer[0].upper() + answer[1:],
                 questions=tuple(q.format(**words) for q in table["questions"]),
                 held_out=tuple(q.format(**words) for q in table["held_out"]),
-                n_wordings=WORDINGS_PER_ROW,
+                is_row=True,
             )  # fmt: skip
 
 
