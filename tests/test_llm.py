@@ -96,6 +96,27 @@ def test_leaving_a_stream_frees_its_blocks(llm):
     assert llm.engine.scheduler.blocks.n_free == llm.engine.runner.n_blocks
 
 
+def test_a_stream_that_is_not_wanted_any_more_ends_between_two_steps(llm):
+    wanted = iter([True, True, False])
+
+    pieces = list(llm.stream("hello", GREEDY, is_wanted=lambda: next(wanted)))
+
+    assert len(pieces) == 2
+    assert not pieces[-1].is_last
+    assert not llm.engine.has_work
+    assert llm.engine.scheduler.blocks.n_free == llm.engine.runner.n_blocks
+
+
+def test_a_conversation_can_be_streamed():
+    llm = LLM("@sirocco/breeze-instruct")
+    messages = [{"role": "user", "content": "Hello"}]
+
+    pieces = list(llm.stream(llm.encode_chat(messages), GREEDY))
+
+    assert "".join(piece.text for piece in pieces) == llm.chat(messages, GREEDY).text
+    assert llm.template == "breeze"
+
+
 def test_logprobs_come_with_the_tokens_when_asked(llm):
     (output,) = llm.generate("hi", SamplingParams(temperature=0.0, max_tokens=4, logprobs=2,
                                                   ignore_eos=True))  # fmt: skip

@@ -1,6 +1,6 @@
 """The engine for a script: no server, no event loop. The same engine, step by step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -141,8 +141,17 @@ class LLM:
             shape, seed=seed, weights=choose_weights(weights, shape, place), device=place
         )
         config = _engine_config(max_seq_len, kv_cache_bytes, block_size, prefix_cache)
+        return cls.of(Engine(network, ByteTokenizer(vocab_size=shape.vocab_size), config))
+
+    @classmethod
+    def of(cls, engine: Engine, *, template: str | None = None) -> "LLM":
+        """Answer with an engine that is ready; nobody else may step it.
+
+        Args:
+            template: name of the chat template that its model was tuned with.
+        """
         llm = cls.__new__(cls)
-        llm._set_up(Engine(network, ByteTokenizer(vocab_size=shape.vocab_size), config), None)
+        llm._set_up(engine, template)
         return llm
 
     def _set_up(self, engine: Engine, template: str | None) -> None:
@@ -154,6 +163,11 @@ class LLM:
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer."""
         return self.engine.tokenizer
+
+    @property
+    def template(self) -> str | None:
+        """Name of the chat template; None if the model goes on with texts, and does not chat."""
+        return self._template
 
     def generate(
         self,
@@ -187,17 +201,27 @@ class LLM:
             self._abandon(outputs)
         return list(outputs.values())
 
-    def stream(self, prompt: Prompt, sampling: SamplingParams | None = None) -> Iterator[Piece]:
+    def stream(
+        self,
+        prompt: Prompt,
+        sampling: SamplingParams | None = None,
+        *,
+        is_wanted: Callable[[], bool] | None = None,
+    ) -> Iterator[Piece]:
         """Answer one prompt piece by piece; leaving the loop early aborts the answer.
 
         With n answers their pieces come in turn, and tell by `index` to which they belong.
+
+        Args:
+            is_wanted: asked before each step, of which a long prompt takes many without a piece;
+                False aborts the answer.
 
         Raises: InvalidInput, PromptTooLong, ModelFault.
         """
         (request_id,) = self._new_ids(1)
         self.engine.add(Request(request_id, self._encode(prompt), sampling or SamplingParams()))
         try:
-            while self.engine.has_work:
+            while self.engine.has_work and (is_wanted is None or is_wanted()):
                 for piece in self.engine.step():
                     if piece.error is not None:
                         raise piece.error
@@ -212,11 +236,17 @@ class LLM:
 
         Raises: InvalidInput if the model has no template, or the messages are not a conversation.
         """
+        return self.generate([self.encode_chat(messages)], sampling)[0]
+
+    def encode_chat(self, messages: Sequence[Message | dict[str, str]]) -> list[int]:
+        """Token ids of a conversation in the model's own chat template, for `stream` to answer.
+
+        Raises: InvalidInput if the model has no template, or the messages are not a conversation.
+        """
         if self._template is None:
             raise InvalidInput("this model has no chat template: use generate, or name a template")
         turns = [m if isinstance(m, Message) else _message(m) for m in messages]
-        token_ids = encode_messages(self.tokenizer, turns, self._template)
-        return self.generate([token_ids], sampling)[0]
+        return encode_messages(self.tokenizer, turns, self._template)
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
         """Log-probability (nats) of each token after the first, given those before it.

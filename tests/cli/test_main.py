@@ -31,7 +31,7 @@ COMMANDS = dict(commands())
 
 def test_every_command_is_behind_the_door():
     assert set(COMMANDS) == {
-        "", "serve", "models", "pull", "train", "quantize", "doctor",
+        "", "serve", "run", "chat", "models", "pull", "train", "quantize", "doctor", "plan",
         "accounts", "accounts create", "accounts list", "accounts weight", "accounts limits",
         "usage",
         "tokens", "tokens create", "tokens list", "tokens revoke",

@@ -53,10 +53,10 @@ def test_the_size_of_what_is_here_is_shown(sirocco, home):
 
 
 def test_a_model_that_cannot_run_says_why_and_cannot_be_pulled(sirocco):
-    row = listed(sirocco)["@hf/thebloke/zephyr-7b-beta-awq"]
+    row = listed(sirocco)["@hf/thebloke/llamaguard-7b-awq"]
 
     assert (row["installed"], row["hub"]) == ("no", None)
-    assert row["cannot run"] == "its chat template is not in this version"
+    assert row["cannot run"] == "its prompt, a task with categories of harm, is not in this version"
 
 
 def test_a_model_that_was_pulled_by_its_repository_is_listed(sirocco, home):

@@ -5,11 +5,13 @@ import sys
 import typer
 
 from sirocco.cli.accounts import accounts
+from sirocco.cli.chat import chat
 from sirocco.cli.doctor import doctor
 from sirocco.cli.models import models
 from sirocco.cli.plan import plan
 from sirocco.cli.pull import pull
 from sirocco.cli.quantize import quantize
+from sirocco.cli.run import run as run_model
 from sirocco.cli.serve import serve
 from sirocco.cli.tokens import tokens
 from sirocco.cli.train import train
@@ -25,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(serve)
+app.command("run")(run_model)
+app.command()(chat)
 app.command()(models)
 app.command()(pull)
 app.add_typer(accounts)
