@@ -53,7 +53,7 @@ def test_toml_is_read(tmp_path, by_folder):
 
     assert project == Project(
         tmp_path / "src" / "index.ts", "MIND", {"GREETING": "hello", "LIMITS": {"tokens": 5}},
-        "2025-03-01", ("nodejs_compat",), file, ("kv_namespaces",),
+        "2025-03-01", ("nodejs_compat",), file, ("kv_namespaces",), "hello",
     )  # fmt: skip
 
 

@@ -29,6 +29,15 @@ def dev(
     script: Annotated[
         Path, typer.Argument(help="A script, or a folder with wrangler.toml or wrangler.jsonc.")
     ] = Path(),
+    environment: Annotated[
+        str | None,
+        typer.Option(
+            "--env",
+            "-e",
+            envvar="CLOUDFLARE_ENV",
+            help="Environment of wrangler's file: its section env.NAME.",
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8788,
     server: Annotated[
         str | None,
@@ -51,16 +60,20 @@ def dev(
     from sirocco.worker.project import read_project  # noqa: PLC0415
     from sirocco.worker.tools import installed_tools  # noqa: PLC0415
 
-    read_project(script)  # before anything is installed or started
+    # Before anything is installed or started. As with wrangler, an empty name is the top level.
+    name = read_project(script, environment or None).name or script
     _end_in_order()
     with ExitStack() as stack:
         listening = stack.enter_context(_listen("127.0.0.1", port))
         tools = installed_tools(default_home(), _say)
         upstream = stack.enter_context(_upstream(server, account, token))
-        _say(f"http://127.0.0.1:{listening.getsockname()[1]} runs {script}; "
+        _say(f"http://127.0.0.1:{listening.getsockname()[1]} runs {name}; "
              f"env.AI asks {upstream.url}. Ctrl-C ends it.")  # fmt: skip
         try:
-            Dev(script, tools, upstream, listening, say=_say, complain=_complain).run(watch=watch)
+            Dev(
+                script, tools, upstream, listening, say=_say, complain=_complain,
+                environment=environment or None,
+            ).run(watch=watch)  # fmt: skip
         except KeyboardInterrupt:
             _say("")
 

@@ -29,15 +29,17 @@ class Dev:
     """A Worker that is being written.
 
     Args:
-        path: a script, a folder or a configuration, as `read_project` takes it.
+        path, environment: what to run, as `read_project` takes it.
         say, complain: told what a person should read, on stdout and on stderr.
     """
 
     def __init__(
         self, path: Path, tools: Tools, upstream: Upstream, listening: socket.socket, *,
         say: Callable[[str], None], complain: Callable[[str], None],
+        environment: str | None = None,
     ) -> None:  # fmt: skip
-        self._path, self._tools, self._upstream = path, tools, upstream
+        self._path, self._environment = path, environment
+        self._tools, self._upstream = tools, upstream
         self._listening = listening
         self._say, self._complain = say, complain
         self._runtime: Runtime | None = None
@@ -82,7 +84,7 @@ class Dev:
             self._say(f"The script runs ({time.monotonic() - began_s:.1f} s to start it).")
 
     def _renew(self, work: Path) -> bool:
-        project = read_project(self._path)
+        project = read_project(self._path, self._environment)
         made = bundle(project.script, self._tools, work)
         files = {self._path, project.script, *made.inputs}
         self._watched = frozenset(files | project.sources)
@@ -94,6 +96,11 @@ class Dev:
             self._complain(made.messages)
         if project.unused:
             self._complain(f"No effect here: {', '.join(project.unused)}.")
+        if project.not_inherited:
+            self._complain(
+                f"Not inherited by env.{project.environment}, as with wrangler: "
+                f"{', '.join(project.not_inherited)}."
+            )
         self._stop()
         config = write_config(
             project, made.code, self._upstream.url, self._upstream.api_token, work

@@ -8,6 +8,7 @@ from typing import Any
 
 from sirocco.errors import ConfigError
 from sirocco.worker import jsonc
+from sirocco.worker.environments import chosen, not_inherited
 
 COMPATIBILITY_DATE = "2026-06-01"
 """For a script that names none: behaviour of the runtime as of that day."""
@@ -17,6 +18,7 @@ _READ = {
     "$schema", "name", "main", "ai", "vars", "compatibility_date", "compatibility_flags",
     "account_id", "workers_dev", "observability", "dev", "send_metrics", "minify", "keep_vars",
     "upload_source_maps", "preview_urls", "route", "routes", "triggers", "placement", "limits",
+    "env",
 }  # fmt: skip
 """What is read, and what has no meaning on one machine."""
 
@@ -31,6 +33,9 @@ class Project:
         variables: texts, and values of JSON, by name.
         config: the file that this was read from, if there is one.
         unused: names in it that have no effect here.
+        name: as it would be deployed, with its environment's; None if the file names none.
+        environment: the section `env.…` of the file that this was read from; None is none.
+        not_inherited: names at the top of the file that this environment would have to repeat.
     """
 
     script: Path
@@ -40,15 +45,23 @@ class Project:
     compatibility_flags: tuple[str, ...] = ()
     config: Path | None = None
     unused: tuple[str, ...] = ()
+    name: str | None = None
+    environment: str | None = None
+    not_inherited: tuple[str, ...] = ()
 
     @property
     def sources(self) -> set[Path]:
         """Files other than the script that this depends on, there or not."""
-        return set() if self.config is None else {self.config, self.config.parent / ".dev.vars"}
+        if self.config is None:
+            return set()
+        return {self.config, *_secrets_files(self.config.parent, self.environment)}
 
 
-def read_project(path: Path) -> Project:
+def read_project(path: Path, environment: str | None = None) -> Project:
     """Read a project from its folder or its configuration, or take a script as it is.
+
+    Args:
+        environment: the section `env.…` to read; None reads what stands outside of them.
 
     Raises: ConfigError.
     """
@@ -59,9 +72,11 @@ def read_project(path: Path) -> Project:
         path = found
     if not path.is_file():
         raise ConfigError(f"there is no script {path}")
-    if path.name not in _CONFIG_NAMES:
-        return Project(path)
-    return _from_config(path, _members(path))
+    if path.name in _CONFIG_NAMES:
+        return _from_config(path, _members(path), environment)
+    if environment is not None:
+        raise ConfigError(f"environment {environment!r} needs a wrangler file; {path} is a script")
+    return Project(path)
 
 
 def _members(path: Path) -> Mapping[str, Any]:
@@ -75,7 +90,8 @@ def _members(path: Path) -> Mapping[str, Any]:
     return members
 
 
-def _from_config(path: Path, members: Mapping[str, Any]) -> Project:
+def _from_config(path: Path, file: Mapping[str, Any], environment: str | None) -> Project:
+    members = chosen(path, file, environment)
     main = _taken(path, members, "main", str, None)
     if main is None:
         raise ConfigError(f"{path} names no script: 'main' is missing")
@@ -83,7 +99,7 @@ def _from_config(path: Path, members: Mapping[str, Any]) -> Project:
     if not script.is_file():
         raise ConfigError(f"{path}: there is no script {main!r}")
     flags = _taken(path, members, "compatibility_flags", list, [])
-    secrets = _secrets(path.parent / ".dev.vars")
+    secrets = _secrets(path.parent, environment)
     return Project(
         script,
         _taken(path, _taken(path, members, "ai", dict, {}), "binding", str, None),
@@ -92,11 +108,22 @@ def _from_config(path: Path, members: Mapping[str, Any]) -> Project:
         tuple(map(str, flags)),
         path,
         tuple(name for name in members if name not in _READ),
+        _taken(path, members, "name", str, None),
+        environment,
+        not_inherited(file, environment),
     )
 
 
-def _secrets(file: Path) -> dict[str, str]:
+def _secrets_files(folder: Path, environment: str | None) -> list[Path]:
+    """Name the files that may hold secrets; the first that is there is taken, alone."""
+    own = [] if environment is None else [folder / f".dev.vars.{environment}"]
+    return [*own, folder / ".dev.vars"]
+
+
+def _secrets(folder: Path, environment: str | None) -> dict[str, str]:
     """Read lines of `NAME=value`, where wrangler keeps what must not be in its configuration."""
+    files = _secrets_files(folder, environment)
+    file = next((file for file in files if file.exists()), files[-1])
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
