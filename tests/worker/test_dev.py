@@ -169,6 +169,32 @@ def test_a_project_of_wrangler_runs_and_its_variables_may_change(asked, home, tm
         assert httpx.get(dev.url, timeout=60).json() == ["other", 3]
 
 
+def test_an_environment_has_variables_of_its_own(asked, home, tmp_path):
+    (tmp_path / "index.js").write_text(
+        "export default { fetch: (_, env) => new Response(env.WORD + typeof env.AI) }"
+    )
+    (tmp_path / "wrangler.toml").write_text(
+        'name = "hello"\nmain = "index.js"\nai = { binding = "AI" }\nvars = { WORD = "top " }\n'
+        '[env.staging]\nvars = { WORD = "staging " }\n'
+    )
+
+    with running(tmp_path, home, ".", "--env", "staging", *upstream(asked)) as dev:
+        assert httpx.get(dev.url, timeout=60).text == "staging undefined"
+
+    assert " runs hello-staging; " in dev.text
+    assert "Not inherited by env.staging, as with wrangler: ai." in dev.text
+
+
+def test_a_kill_of_the_command_takes_the_runtime_along(asked, home, script, tmp_path):
+    with running(tmp_path, home, script, *upstream(asked)) as dev:
+        assert dev.url
+        children = dev.children()
+        assert len(children) == 2  # the runtime and its guardian
+        dev.stop(signal.SIGKILL)
+
+    wait_until(lambda: all(is_gone(pid) for pid in children))
+
+
 def test_without_watching_a_faulty_script_ends_the_command(asked, home, script, tmp_path):
     script.write_text('import "@nobody/has-this"')
 
@@ -221,7 +247,7 @@ def test_without_a_server_one_is_started_and_ends_with_it(home, script, tmp_path
         assert re.fullmatch(r"first \d", response.text), dev.text
         assert "No server runs here: starting one" in dev.text
         children = dev.children()
-        assert len(children) == 2
+        assert len(children) == 4  # the runtime, the server, and a guardian for each
         status, _ = dev.stop(signal.SIGTERM)
 
     assert status == 128 + signal.SIGTERM

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sirocco.errors import SetupError
+from sirocco.worker.guardian import Guardian
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 1.0
@@ -18,7 +19,7 @@ _FAULT = re.compile(r"uncaught exception; source = (?P<source>[^;]*); stack = (?
 
 
 class Runtime:
-    """One run of workerd.
+    """One run of workerd; it ends with this process, also where that is killed.
 
     Args:
         listening: an open socket; requests that come while nobody runs wait in it.
@@ -44,6 +45,7 @@ class Runtime:
             raise SetupError(f"cannot start {workerd}: {error.strerror}") from error
         finally:
             os.close(said)
+        self._guardian = Guardian(self._process.pid)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
@@ -58,6 +60,7 @@ class Runtime:
 
     def stop(self) -> None:
         """End it; answers that are live break off."""
+        self._guardian.dismiss()
         self._process.terminate()
         try:
             self._process.wait(_STOP_TIMEOUT_S)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import httpx
 
 from sirocco.errors import ConfigError, SetupError
+from sirocco.worker.guardian import Guardian
 
 _PATIENCE_S = 5.0
 _START_TIMEOUT_S = 60.0
@@ -61,6 +63,7 @@ def started_server() -> Iterator[str]:
          "--host", "127.0.0.1", "--port", "0"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=os.environ | quiet,
     )  # fmt: skip
+    guardian = Guardian(process.pid, signal.SIGTERM)
     too_late = threading.Timer(_START_TIMEOUT_S, process.kill)
     too_late.start()
     try:
@@ -72,6 +75,7 @@ def started_server() -> Iterator[str]:
         yield found[1]
     finally:
         too_late.cancel()
+        guardian.dismiss()
         _stop(process)
 
 

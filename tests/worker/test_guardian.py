@@ -1,0 +1,78 @@
+"""A child ends with its parent, however that ends; and is let alone when it is told so."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.served import wait_until
+
+from sirocco.worker.guardian import Guardian
+
+PARENT = """
+import subprocess, sys
+from sirocco.worker.guardian import Guardian
+child = subprocess.Popen(["sleep", "600"])
+guardian = Guardian(child.pid)
+print(child.pid, guardian._process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def is_gone(pid: int) -> bool:
+    """Whether nothing of a process is left but its status, for which its new parent may not ask."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not Path("/proc/self").exists():
+        return subprocess.run(["ps", "-p", str(pid)], capture_output=True, check=False).returncode
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+@pytest.fixture
+def child():
+    process = subprocess.Popen(["sleep", "600"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_child_ends_with_its_parent(number):
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        stderr=subprocess.DEVNULL,
+    ) as parent:  # fmt: skip
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert not any(map(is_gone, pids))
+
+        parent.send_signal(number)
+        parent.wait(30)
+
+    wait_until(lambda: all(map(is_gone, pids)))
+
+
+def test_signals_of_the_terminal_do_not_reach_the_guardian(child):
+    guardian = Guardian(child.pid)
+
+    assert os.getsid(guardian._process.pid) != os.getsid(0)
+    guardian.dismiss()
+
+
+def test_a_gentler_signal_can_be_chosen(child):
+    guardian = Guardian(child.pid, signal.SIGTERM)
+
+    os.close(guardian._kept)
+
+    assert child.wait(30) == -signal.SIGTERM
+    guardian._process.wait(30)
+
+
+def test_a_child_that_is_let_alone_lives_on(child):
+    guardian = Guardian(child.pid)
+
+    guardian.dismiss()
+    guardian.dismiss()
+
+    assert is_gone(guardian._process.pid)
+    assert child.poll() is None
