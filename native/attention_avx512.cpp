@@ -9,6 +9,10 @@ namespace {
 
 using Vec = __m512;
 constexpr std::size_t kLanes = 16;
+// Rows for which reading a tile several times is cheaper than writing it down converted.
+constexpr std::size_t kFewRows = 8;
+// Asking for tiles ahead of time gained nothing on the processors with AVX-512 it was tried on.
+constexpr std::size_t kTilesAhead = 0;
 constexpr int kMaxRows = 8;  // times two vectors each: 16 sums, 2 keys and a query in 32 registers
 
 Vec zero() { return _mm512_setzero_ps(); }

@@ -1,6 +1,6 @@
 // Attention with vectors of any width: included, alone, by a file that has defined
-//   Vec, kLanes, kMaxRows, zero, all, load, store, add, sub, mul, fma, larger, keep, convert,
-//   convert_8, padded_to_lanes, exp2, max_lanes, sum_lanes, first_lane
+//   Vec, kLanes, kMaxRows, kFewRows, kTilesAhead, zero, all, load, store, add, sub, mul, fma,
+//   larger, keep, convert, convert_8, padded_to_lanes, exp2, max_lanes, sum_lanes, first_lane
 // in namespace sirocco's unnamed namespace. All of this is in the unnamed namespace too, templates
 // included: no function compiled with one file's flags may stand in for another's. For the same
 // reason neither this nor such a file uses <cmath> or <algorithm>.
@@ -11,8 +11,6 @@ namespace sirocco {
 namespace {
 
 constexpr std::size_t kColumns = kTile / kLanes;  // vectors in a tile's positions
-// Rows for which reading a tile twice is cheaper than writing it down converted.
-constexpr std::size_t kFewRows = 8;
 constexpr float kMinusInfinity = -__builtin_inff();
 
 // The memory of one call.
@@ -121,14 +119,15 @@ void load_values(const KvLayer& layer, const QueryTile& tile, std::size_t first,
 }
 
 // Where keys and values come from: from the room, where a tile was converted once for many rows,
-// or, with few rows, from the blocks themselves. Either way they are the same floats. Asking for
-// the next tile ahead of time gained nothing on the processors it was tried on.
+// or, with few rows, from the blocks themselves. Either way they are the same floats. Meanwhile a
+// later tile is asked for: its blocks lie anywhere, and no processor guesses where.
 struct LoadedKeys {
     const float* keys;
 
     Vec at(std::size_t d, std::size_t column) const {
         return load(keys + d * kTile + column * kLanes);
     }
+    void ask(std::size_t, std::size_t) const {}
 };
 
 struct LoadedValues {
@@ -138,16 +137,21 @@ struct LoadedValues {
     Vec at(std::size_t position, std::size_t d) const {
         return load(values + position * stride + d);
     }
+    void ask(std::size_t, std::size_t) const {}
 };
 
 template <typename T>
 struct StoredKeys {
-    StoredKeys(const KvLayer& layer, const QueryTile& tile, std::size_t first)
+    StoredKeys(const KvLayer& layer, const QueryTile& tile, std::size_t first, std::size_t later)
         : stride(layer.block_size) {
+        const T* keys = static_cast<const T*>(layer.k);
         for (std::size_t c = 0; c < kColumns; ++c) {
             const Place place = place_of(layer, tile, first + c * kLanes);
-            columns[c] = static_cast<const T*>(layer.k) + place.head * layer.head_dim * stride +
-                         place.offset;
+            columns[c] = keys + place.head * layer.head_dim * stride + place.offset;
+            if constexpr (kTilesAhead > 0) {
+                const Place ahead = place_of(layer, tile, later + c * kLanes);
+                wanted[c] = keys + ahead.head * layer.head_dim * stride + ahead.offset;
+            }
             if (kIsScaled<T>) scales[c] = layer.k_scales + place.head * stride + place.offset;
         }
     }
@@ -157,17 +161,29 @@ struct StoredKeys {
         return kIsScaled<T> ? mul(x, load(scales[column])) : x;
     }
 
+    void ask(std::size_t d, std::size_t column) const {
+        if constexpr (kTilesAhead > 0) __builtin_prefetch(wanted[column] + d * stride, 0, 2);
+    }
+
     std::size_t stride;
     const T* columns[kColumns];
+    const T* wanted[kColumns];
     const float* scales[kColumns];
 };
 
 template <typename T>
 struct StoredValues {
-    StoredValues(const KvLayer& layer, const QueryTile& tile, std::size_t first) {
+    StoredValues(const KvLayer& layer, const QueryTile& tile, std::size_t first,
+                 std::size_t later) {
+        const T* values = static_cast<const T*>(layer.v);
+        if constexpr (kTilesAhead > 0)
+            for_each_slot(layer, tile, {later, later + kTile},
+                          [&](std::size_t position, std::size_t slot) {
+                              wanted[position - later] = values + slot * layer.head_dim;
+                          });
         const Range range{first, first + kTile};
         for_each_slot(layer, tile, range, [&](std::size_t position, std::size_t slot) {
-            rows[position - first] = static_cast<const T*>(layer.v) + slot * layer.head_dim;
+            rows[position - first] = values + slot * layer.head_dim;
             if (kIsScaled<T>) scales[position - first] = layer.v_scales[slot];
         });
     }
@@ -177,7 +193,12 @@ struct StoredValues {
         return kIsScaled<T> ? mul(x, all(scales[position])) : x;
     }
 
+    void ask(std::size_t position, std::size_t d) const {
+        if constexpr (kTilesAhead > 0) __builtin_prefetch(wanted[position] + d, 0, 2);
+    }
+
     const T* rows[kTile];
+    const T* wanted[kTile];
     float scales[kTile];
 };
 
@@ -193,6 +214,8 @@ void score(const float* q, const Keys& keys, std::size_t column, std::size_t hea
         Vec k[C];
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) k[c] = keys.at(d, column + c);
+        // A line of a cache holds 64 bytes: two or more of these vectors, as they are stored.
+        for (int c = 0; c < C; c += 2) keys.ask(d, column + c);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             const Vec x = all(q[r * stride + d]);
@@ -228,6 +251,7 @@ void add_values(const float* weights, const Values& values, const float* kept, s
         Vec v[C];
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) v[c] = values.at(j, d + c * kLanes);
+        for (int c = 0; c < C; c += 4) values.ask(j, d + c * kLanes);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             const Vec p = all(weights[r * kTile + j]);
@@ -326,9 +350,11 @@ template <typename T>
 void attend_whole_tile(const KvLayer& layer, const QueryTile& tile, std::size_t first,
                        const Room& room, const SegmentResult& result) {
     const std::size_t D = layer.head_dim, n = tile.n_rows();
+    const std::size_t ahead = first + kTilesAhead * kTile;
+    const std::size_t later = ahead + kTile <= tile.first_position + tile.n_tokens ? ahead : first;
     if (n <= kFewRows && layer.block_size % kLanes == 0 && D % kLanes == 0)
-        return attend_rows(room, StoredKeys<T>(layer, tile, first),
-                           StoredValues<T>(layer, tile, first), result, D, 0, n, 0, kTile);
+        return attend_rows(room, StoredKeys<T>(layer, tile, first, later),
+                           StoredValues<T>(layer, tile, first, later), result, D, 0, n, 0, kTile);
     load_keys<T>(layer, tile, first, {first, first + kTile}, room.keys);
     load_values<T>(layer, tile, first, {first, first + kTile}, room.values);
     attend_rows(room, LoadedKeys{room.keys}, LoadedValues{room.values, padded(D)}, result, D, 0, n,
