@@ -34,7 +34,7 @@ class NativePagedBackend:
     def __init__(
         self, cache: NativeKVCache, *, window: int | None = None, isa: str | None = None
     ) -> None:
-        self._cache, self._window, self._isa = cache, window, isa
+        self.cache, self._window, self._isa = cache, window, isa
         self._layers = [
             kv_layer(*tensors)
             for tensors in zip(cache.k, cache.v, cache.k_scales, cache.v_scales, strict=True)
@@ -46,8 +46,8 @@ class NativePagedBackend:
         return attention_plan(
             np.array(rows, dtype=np.int64),
             np.fromiter(chain.from_iterable(s.block_ids for s in spans), dtype=np.int32),
-            n_blocks=self._cache.n_blocks,
-            block_size=self._cache.block_size,
+            n_blocks=self.cache.n_blocks,
+            block_size=self.cache.block_size,
             window=self._window,
         )
 

@@ -45,7 +45,7 @@ class SdpaBackend:
     """
 
     def __init__(self, cache: KVCache, *, window: int | None = None) -> None:
-        self._cache = cache
+        self.cache = cache
         self._window = window
 
     def plan(self, spans: Sequence[Span]) -> SdpaPlan:
@@ -62,7 +62,7 @@ class SdpaBackend:
             rows = _ranges([first_rows[index] for index in indices], members[0].n_tokens)
             write_slots[rows.flatten()] = self._write_slots(members).flatten()
             groups.append(self._group(members, rows))
-        return SdpaPlan(write_slots.to(self._cache.device), tuple(groups))
+        return SdpaPlan(write_slots.to(self.cache.device), tuple(groups))
 
     def bind(self, plan: SdpaPlan) -> Attend:
         """See `AttentionBackend.bind`."""
@@ -70,8 +70,8 @@ class SdpaBackend:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, layer: int, plan: SdpaPlan) -> Tensor:
         """See `AttentionBackend.attend`."""
-        self._cache.write(layer, plan.write_slots, k, v)
-        keys, values = self._cache.slots(layer)
+        self.cache.write(layer, plan.write_slots, k, v)
+        keys, values = self.cache.slots(layer)
         out = torch.empty_like(q)
         for group in plan.groups:
             batch, _, n_tokens, n_keys = group.mask.shape
@@ -107,7 +107,7 @@ class SdpaBackend:
         return self._slots(spans, positions)
 
     def _group(self, spans: Sequence[Span], rows: Tensor) -> _Group:
-        device, dtype = self._cache.device, self._cache.dtype
+        device, dtype = self.cache.device, self.cache.dtype
         first_keys = [self._first_key(span) for span in spans]
         ends = torch.tensor([span.first_position + span.n_tokens for span in spans])
         n_keys = int((ends - torch.tensor(first_keys)).max())
@@ -130,7 +130,7 @@ class SdpaBackend:
         With P = 4, block_ids [7, 3] and n_reclaimed 2, position 13 has index 13 // 4 − 2 = 1
         in the list, so its slot is 3 · 4 + 13 % 4 = 13.
         """
-        block_size = self._cache.block_size
+        block_size = self.cache.block_size
         longest = max(len(span.block_ids) for span in spans)
         table = torch.tensor(
             [[*span.block_ids, *[0] * (longest - len(span.block_ids))] for span in spans]

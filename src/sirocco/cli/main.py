@@ -6,7 +6,9 @@ import typer
 
 from sirocco.cli.accounts import accounts
 from sirocco.cli.chat import chat
+from sirocco.cli.convert import convert
 from sirocco.cli.doctor import doctor
+from sirocco.cli.lab import lab
 from sirocco.cli.models import models
 from sirocco.cli.plan import plan
 from sirocco.cli.pull import pull
@@ -38,6 +40,8 @@ app.command()(usage)
 app.command()(plan)
 app.command()(train)
 app.command()(quantize)
+app.command()(convert)
+app.add_typer(lab)
 app.command()(doctor)
 
 
