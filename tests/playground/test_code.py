@@ -46,16 +46,18 @@ def text_of(events: bytes) -> str:
 
 @pytest.fixture
 def asked(window):
-    """A window with an answer, and the raw text of it."""
+    """A window with an answer, and the text of it as the page keeps it."""
     page = window.open()
     page.get_by_label("System prompt").fill("Be \"brief\" & 'kind'.")
     for label, value in (("Seed", "7"), ("Max tokens", "12"), ("Temperature", "0.8")):
         page.get_by_role("spinbutton", name=label).fill(value)
         page.get_by_role("spinbutton", name=label).blur()
-    with page.expect_response("**/ai/run/**") as answered:
-        window.send(QUESTION)
+    window.send(QUESTION)
     window.wait_for_answers()
-    return window, text_of(answered.value.body())
+    with page.expect_download() as download:
+        page.get_by_label("Export ").click()
+    _, answer = json.loads(download.value.path().read_text())["turns"]
+    return window, answer["text"]
 
 
 @pytest.mark.parametrize("with_secret", [False, True])

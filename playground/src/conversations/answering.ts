@@ -10,13 +10,20 @@ import { begin, conversationOf, current, update, updateTurn } from "./store";
 const MOST_TRIES = 4;
 const SHOW_EVERY_MS = 40;
 const SHORTEST_S = 0.02;
+const LEAVING_MS = 3000;
 /** Too many requests in this minute; no place in the queue. */
 const WORTH_WAITING = new Set([3021, 3040]);
 
 /** What each conversation that is being answered can be stopped by. */
 const running = signal<ReadonlyMap<string, AbortController>>(new Map());
 
-// A page that closes breaks off its requests: that is no fault of theirs.
+// A page that is left breaks off its requests, in some browsers before it is told that it goes:
+// that is no fault of theirs. Where it stays after all, faults are faults again.
+let isLeaving = false;
+addEventListener("beforeunload", () => {
+  isLeaving = true;
+  setTimeout(() => (isLeaving = false), LEAVING_MS);
+});
 addEventListener("pagehide", () => running.peek().forEach((controller) => controller.abort()));
 
 export function isAnswering(id: string | undefined): boolean {
@@ -63,7 +70,8 @@ async function answer(id: string): Promise<void> {
     writer.end("done");
     writer.speakRest();
   } catch (error) {
-    writer.end(controller.signal.aborted ? "stopped" : "failed", controller.signal.aborted ? null : error);
+    const isStopped = controller.signal.aborted || isLeaving;
+    writer.end(isStopped ? "stopped" : "failed", isStopped ? null : error);
   } finally {
     if (running.peek().get(id) === controller) {
       const left = new Map(running.peek());
@@ -123,7 +131,7 @@ class Writer {
 
   start(): void {
     this.beganMs = performance.now();
-    this.show({ state: "asking" });
+    this.show({ state: "asking", fault: undefined });
   }
 
   wait(error: ApiError, waitS: number): void {

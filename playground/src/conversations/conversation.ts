@@ -63,7 +63,7 @@ export interface Answer {
   readonly ttftS?: number;
   /** Output tokens per second after the first one. */
   readonly tokensPerS?: number;
-  readonly fault?: Fault;
+  readonly fault?: Fault | undefined;
 }
 
 export type Turn = Question | Answer;
