@@ -95,7 +95,7 @@ class Chat:
             import_module("readline")  # lines can be edited, and come back with the arrow keys
         while (line := self._read()) is not None:
             if line.startswith("/") and not line.startswith("//"):
-                if self._obey(line) is False:
+                if not self._obey(line):
                     return
             elif line:
                 self._answer(line.removeprefix("/"))
@@ -110,7 +110,7 @@ class Chat:
             self._note("\n/exit or Ctrl-D ends.")
             return ""
 
-    def _obey(self, line: str) -> bool | None:
+    def _obey(self, line: str) -> bool:
         """Do what a command says; False ends the conversation."""
         command, _, text = line.partition(" ")
         match command:
@@ -125,7 +125,7 @@ class Chat:
                 self._note(_HELP)
             case _:
                 self._note(f"There is no {command}; /help tells what there is.")
-        return None
+        return True
 
     def _set_system(self, text: str) -> None:
         if text:
