@@ -89,7 +89,9 @@ def test_a_model_that_cannot_chat_is_refused(refused, tmp_path):
 
 def chat(llm, lines, monkeypatch, *, on_piece=lambda: None, turns=(), sampling=SAMPLING):
     """Let a conversation run over lines in this process; give it, its answers and its notes."""
-    waiting, shown, notes = list(lines), [], []
+    waiting = list(lines)
+    shown: list[str] = []
+    notes: list[str] = []
 
     def read(_prompt):
         if not waiting:
@@ -167,7 +169,9 @@ def test_the_oldest_messages_go_when_not_all_fit(llm, monkeypatch):
 
     conversation, _, notes = chat(llm, ["Hello"], monkeypatch, turns=turns)
 
-    n_left_out = int(re.match(r"The oldest (\d) messages", notes[0])[1])
+    found = re.match(r"The oldest (\d) messages", notes[0])
+    assert found is not None
+    n_left_out = int(found[1])
     assert n_left_out in (2, 4)
     assert conversation.turns[0].role == "user"
     assert len(conversation.turns) == 6 - n_left_out

@@ -32,6 +32,7 @@ COMMANDS = dict(commands())
 def test_every_command_is_behind_the_door():
     assert set(COMMANDS) == {
         "", "serve", "run", "chat", "models", "pull", "train", "quantize", "doctor", "plan",
+        "convert", "lab", "lab attention",
         "accounts", "accounts create", "accounts list", "accounts weight", "accounts limits",
         "usage",
         "tokens", "tokens create", "tokens list", "tokens revoke",

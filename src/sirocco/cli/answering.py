@@ -35,7 +35,7 @@ Stop = Annotated[
 ]
 
 # Control characters are shown, not obeyed: a model may write what a terminal takes for orders.
-_SHOWN = {
+_SHOWN: dict[int, int | str] = {
     **{code: 0x2400 + code for code in range(0x20)},
     0x7F: 0x2421,
     **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
