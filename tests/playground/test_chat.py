@@ -424,6 +424,8 @@ def test_the_form_of_an_answer_is_shown(window):
 
     prose = window.wait_for_answers().locator(".prose")
     assert prose.locator("h1").inner_text() == "Head"
+    widths = prose.locator(":scope > *").evaluate_all("all => all.map(one => one.offsetWidth)")
+    assert min(widths) > 400, "styles of another page must not reach it"
     assert prose.locator("ol li strong").inner_text() == "one"
     assert prose.locator("td").inner_text() == "b"
     expect(prose.locator(".hljs-comment")).to_have_text("# why")

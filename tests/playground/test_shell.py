@@ -98,6 +98,25 @@ def test_the_theme_follows_the_system_until_it_is_chosen(new_window):
         assert page.evaluate(background) == dark
 
 
+def test_with_reduced_motion_a_change_is_there_at_once(new_window):
+    """Colours that are read to be drawn on a canvas are not those of a moment before."""
+    with new_window(reduced_motion="reduce") as window:
+        page = window.open()
+        page.locator("h1").wait_for()
+
+        colour = page.evaluate("""() => {
+            const probe = document.body.appendChild(document.createElement("i"));
+            const colours = ["rgb(1, 2, 3)", "rgb(4, 5, 6)"].map((colour) => {
+                probe.style.color = colour;
+                return getComputedStyle(probe).color;
+            });
+            probe.remove();
+            return colours[1];
+        }""")
+
+        assert colour == "rgb(4, 5, 6)"
+
+
 def test_single_keys_work_where_nobody_writes_and_can_be_switched_off(window):
     page = window.open()
     page.get_by_label("Your message").fill("n?")

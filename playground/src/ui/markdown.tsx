@@ -42,7 +42,7 @@ const Block = memo(
       ALLOWED_ATTR: ["start", "align"],
       RETURN_TRUSTED_TYPE: true,
     });
-    return <div class="block" dangerouslySetInnerHTML={{ __html: html as unknown as string }} />;
+    return <div class="prose-block" dangerouslySetInnerHTML={{ __html: html as unknown as string }} />;
   },
   (one, other) => one.raw === other.raw && one.token.type === other.token.type,
 );
