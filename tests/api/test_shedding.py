@@ -171,6 +171,15 @@ def test_a_request_that_was_no_good_is_not_expected_any_more(server):
     assert not server.client._admission._expected
 
 
+def test_a_body_that_is_nested_too_deeply_is_no_fault_of_ours(server):
+    body = b'{"prompt": ' + b"[" * 40_000
+    url = f"{server.url}/client/v4/accounts/{server.account_id}/ai/v1/completions"
+
+    refused = httpx.post(url, content=body, headers=server.headers)
+
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (400, 5006)
+
+
 def test_a_minute_that_is_full_is_told_before_the_request_is_read(server):
     account = server.stores.accounts.create("slow")
     server.stores.accounts.set_limits(account.id, Limits(per_minute=1))

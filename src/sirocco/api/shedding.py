@@ -119,7 +119,8 @@ async def _named_model(receive: Receive) -> tuple[str | None, Receive]:
     if is_more:
         return None, again
     body = b"".join(message.get("body", b"") for message in messages)
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):  # also of a type: no name, no body
+    # Of a type that is no text, there is no name; what is wrong is told where the body is read.
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return msgspec.json.decode(body, type=_Named).model, again
     return None, again
 
