@@ -190,7 +190,7 @@ def test_blocks_that_held_nan_do_not_touch_who_holds_them_next(make_engine, run_
     expected = run_all(engine)["a"]
 
     poisoned = make_engine(n_blocks=8)
-    for tensor in (*poisoned.runner.backend._cache.k, *poisoned.runner.backend._cache.v):
+    for tensor in (*poisoned.runner.backend.cache.k, *poisoned.runner.backend.cache.v):
         tensor.fill_(torch.nan)
     poisoned.add(Request("a", prompt_of(9), GREEDY))
 

@@ -73,7 +73,7 @@ def main(rank, port):
     else:
         runner = ParallelRunner(model, CONFIG)
         runner.follow()
-    cache = runner.backend._cache
+    cache = runner.backend.cache
     found["n_heads"] = model.config.n_heads
     found["cache_bytes"] = sum(t.nbytes for t in (*cache.k, *cache.v))
     dist.destroy_process_group()

@@ -107,7 +107,7 @@ class TritonPagedBackend:
         tiling: Tiling | None = None,
     ) -> None:  # fmt: skip
         _check_device(cache)
-        self._cache, self._window, self._group = cache, window, group_size
+        self.cache, self._window, self._group = cache, window, group_size
         self.tiling = tiling or Tiling.of(group_size, _capability(cache.device))
         if self.tiling.rows < group_size or self.tiling.split % self.tiling.keys:
             raise ValueError(f"{self.tiling} does not suit groups of {group_size} heads")
@@ -151,11 +151,11 @@ class TritonPagedBackend:
         """See `AttentionBackend.plan`."""
         blocks, n_shared = self._blocks(spans)
         tables = _tables(spans)
-        slots = np.concatenate([_slots(span, self._cache.block_size) for span in spans])
+        slots = np.concatenate([_slots(span, self.cache.block_size) for span in spans])
         most = max((self.n_splits(s.first_position) for s in spans if s.n_tokens == 1), default=1)
         if most > 1:
             self.reserve(n_shared, most)
-        on_device = _copied([blocks, tables, slots], self._cache.device)
+        on_device = _copied([blocks, tables, slots], self.cache.device)
         decodes = all(span.n_tokens == 1 for span in spans)
         return TritonPlan(
             blocks=on_device[0], tables=on_device[1], slots=on_device[2], decodes=decodes,
@@ -195,7 +195,7 @@ class TritonPagedBackend:
             GROUP=self._group, PADDED_GROUP=padded_group,
             N_KV_HEADS=self._n_kv_heads, HEAD_DIM=self._head_dim,
             PADDED_HALF=padded_half, TOKENS=tokens,
-            ROTATES=rotation is not None, HAS_SCALES=self._cache.has_scales,
+            ROTATES=rotation is not None, HAS_SCALES=self.cache.has_scales,
             ROUNDS=_is_interpreted(), num_warps=warps,
         )  # fmt: skip
         return out
@@ -207,14 +207,14 @@ class TritonPagedBackend:
             "GROUP": self._group, "N_KV_HEADS": self._n_kv_heads, "HEAD_DIM": self._head_dim,
             "PADDED_DIM": max(16, triton.next_power_of_2(self._head_dim)),
             "WINDOW": self._window or 0, "SPLIT": tiling.split,
-            "HAS_SCALES": self._cache.has_scales,
+            "HAS_SCALES": self.cache.has_scales,
         }  # fmt: skip
         attend_kernel[self._n_kv_heads, len(plan.blocks), plan.n_split_programs](
             out, q, *self._cache_of(layer), plan.tables, plan.blocks, *self._partials,
             self._head_dim**-0.5 * _LOG2_E, plan.tables.stride(0), plan.n_partials,
-            Q_STRIDE=q.stride(0), BLOCK_SIZE=self._cache.block_size, ROWS=tiling.rows,
+            Q_STRIDE=q.stride(0), BLOCK_SIZE=self.cache.block_size, ROWS=tiling.rows,
             KEYS=tiling.keys, DECODES=plan.decodes,
-            UPCAST=_is_interpreted() and torch.bfloat16 in (q.dtype, self._cache.dtype),
+            UPCAST=_is_interpreted() and torch.bfloat16 in (q.dtype, self.cache.dtype),
             num_warps=tiling.warps, num_stages=tiling.stages, **shape,
         )  # fmt: skip
         if plan.n_split_programs > 1:
@@ -226,14 +226,14 @@ class TritonPagedBackend:
         return out
 
     def _cache_of(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        k, v = self._cache.k[layer], self._cache.v[layer]
-        k_scales, v_scales = self._cache.k_scales[layer], self._cache.v_scales[layer]
+        k, v = self.cache.k[layer], self.cache.v[layer]
+        k_scales, v_scales = self.cache.k_scales[layer], self.cache.v_scales[layer]
         return k, v, k if k_scales is None else k_scales, v if v_scales is None else v_scales
 
     def _empty_partials(self, n_rows: int, n_partials: int) -> tuple[Tensor, Tensor, Tensor]:
         """Weighted sums [R, S, H, D], maxima and sums of weights [R, S, H] of splits; float32."""
         sums = (n_rows, n_partials, self._group * self._n_kv_heads)
-        device = self._cache.device
+        device = self.cache.device
         return (
             torch.empty(*sums, self._head_dim, device=device),
             torch.empty(sums, device=device),
