@@ -451,7 +451,7 @@ def _decoded(visit: Visit, model: Transformer, batch: int, context: int) -> Row:
         kv_cache_bytes=n_blocks * 16 * _kv_bytes(model),
     )  # fmt: skip
     runner = ModelRunner(model, config)
-    for tensor in (*runner.backend._cache.k, *runner.backend._cache.v):
+    for tensor in (*runner.backend.cache.k, *runner.backend.cache.v):
         tensor.zero_()
     decoder, blocks = AheadDecoder.of(runner), BlockManager(runner.n_blocks, 16)
     seqs = []
