@@ -55,7 +55,7 @@ def test_an_answer_is_seen_to_grow(window, server, slow_steps):
     assert len(text.inner_text()) > max(len(one) for one in seen)
 
 
-def test_under_an_answer_stands_what_the_server_counted(window, server):
+def test_under_an_answer_stands_what_the_server_counted(window, server, slow_steps):
     window.open()
     n_before = len(rows(server))
 
