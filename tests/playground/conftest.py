@@ -33,9 +33,13 @@ _FLAGS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The system's own Chromium; Playwright's is not downloaded."""
+    """The system's own Chromium; Playwright's is not downloaded.
+
+    It goes with the last test of this folder: while Playwright is there, an event loop runs in this
+    thread, and other folders' tests start their own.
+    """
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         leave_out(CHROMIUM)
