@@ -30,6 +30,17 @@ def test_the_weights_of_a_network_are_counted_to_the_byte(name):
     assert counted == sum(parameter.nbytes for parameter in network.parameters())
 
 
+@pytest.mark.parametrize("name", ["fp8", "int4"])
+def test_formats_of_the_layers_alone_keep_embedding_and_head_in_bfloat16(name):
+    rounded, plain = (Needs(SMALL, weights, FLOAT16) for weights in (name, "bfloat16"))
+    n_in_layers = plain.n_in_matrices - 97 * 32
+
+    saved = n_in_layers * (16 - BITS_PER_WEIGHT[name]) / 8
+
+    assert plain.weights_bytes - rounded.weights_bytes == saved
+    assert plain.step_bytes - rounded.step_bytes == saved
+
+
 def test_a_step_reads_everything_but_the_embedding():
     needs = Needs(SMALL, "float32", FLOAT16)
 

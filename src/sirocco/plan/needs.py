@@ -5,8 +5,19 @@ from dataclasses import dataclass
 from sirocco.kvcache.format import KvFormat
 from sirocco.model.config import ModelConfig
 
-BITS_PER_WEIGHT = {"float32": 32.0, "bfloat16": 16.0, "fp8": 8.0, "q8": 8.5, "q4": 4.5}
-"""Bits a weight takes; q8 and q4 with the float16 scale that 32 of them share."""
+BITS_PER_WEIGHT = {
+    "float32": 32.0,
+    "bfloat16": 16.0,
+    "fp8": 8.0,
+    "int4": 4.25,
+    "q8": 8.5,
+    "q4": 4.5,
+}
+"""Bits a weight takes, its share of a scale included: 32 weights of q8 and q4 share a float16 one,
+128 of int4 a bfloat16 one and a zero point."""
+
+_LAYERS_ONLY = {"fp8": "bfloat16", "int4": "bfloat16"}
+"""Formats of the layers' matrices alone, with the format that embedding and head keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +37,15 @@ class Needs:
     @property
     def weights_bytes(self) -> float:
         """All weights in memory; norms stay float32."""
-        n_in_embedding = 0 if self.shape.tie_embeddings else self._n_in_head
-        return self.step_bytes + self._bytes_of(n_in_embedding)
+        embedding_bytes = 0.0 if self.shape.tie_embeddings else self._head_bytes
+        return self.step_bytes + embedding_bytes
 
     @property
     def step_bytes(self) -> float:
         """Weights read once per decode step: all but the embedding, of which a row is read."""
-        return self._bytes_of(self.n_in_matrices) + 4 * self._n_in_norms
+        n_in_layers = self.n_in_matrices - self._n_in_head
+        layers_bytes = n_in_layers * BITS_PER_WEIGHT[self.weights] / 8
+        return layers_bytes + self._head_bytes + 4 * self._n_in_norms
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -67,8 +80,10 @@ class Needs:
         window = self.seen(n_tokens)
         return window * (window + 1) / 2 + (n_tokens - window) * window
 
-    def _bytes_of(self, n_weights: int) -> float:
-        return n_weights * BITS_PER_WEIGHT[self.weights] / 8
+    @property
+    def _head_bytes(self) -> float:
+        kept_in = _LAYERS_ONLY.get(self.weights, self.weights)
+        return self._n_in_head * BITS_PER_WEIGHT[kept_in] / 8
 
     @property
     def _n_in_head(self) -> int:
