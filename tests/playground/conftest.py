@@ -33,12 +33,12 @@ _FLAGS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's own Chromium; Playwright's is not downloaded.
 
-    It goes with the last test of this folder: while Playwright is there, an event loop runs in this
-    thread, and other folders' tests start their own.
+    It does not stay: while Playwright is there an event loop runs in this thread, and other
+    folders' tests start their own.
     """
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
@@ -49,7 +49,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def server(serve, tmp_path_factory) -> Iterator[RunningServer]:
     """Start the server, and the engine of the tiny model."""
     with serve(tmp_path_factory.mktemp("home"), stand_in=True, prefix_cache=False) as running:
