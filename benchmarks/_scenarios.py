@@ -11,10 +11,10 @@ from typing import Any
 
 from _answers import Answer, auc, events_between, percentile, read_answers, summary
 from _child import Child
+from _quiet import busy_cpu_s
 from _server import Account, CpuTimes, Home, Server
 from _workload import Request, fixed, poisson, prompt, request
 from rich.console import Console
-from vs_llama_cpp import busy_cpu_s
 
 EMBEDDED = "@sirocco/breeze-instruct"
 DRAIN_S = 60.0

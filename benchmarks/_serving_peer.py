@@ -22,10 +22,11 @@ from typing import Any
 import tokenizers
 from _bounds import Work
 from _child import Child
+from _quiet import wait_for_quiet
 from _scenarios import Check, Outcome, Plan, Row, Site, tell
 from _server import Home, Server, running
 from _workload import Request, fixed, prompt
-from vs_llama_cpp import Pair, prepared_peer, runs, wait_for_quiet
+from vs_llama_cpp import Pair, prepared_peer, runs
 
 from sirocco.model.presets import preset
 

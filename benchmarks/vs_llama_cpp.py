@@ -25,13 +25,15 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 import torch
 from _bounds import Machine, Work
 from _child import Child
+from _quiet import QUIET, busy_cpu_s, wait_for_quiet
 from _report import arguments, finish
+from _weights import checkpoint
 from platformdirs import user_cache_path
 
 from sirocco.model.presets import preset
@@ -48,7 +50,6 @@ DECODE_ROWS = ((1, SHORT), (1, FULL), (4, SHORT), (8, SHORT), (16, SHORT))
 PREFILL_NAME = f"prefill, {N_PREFILL} tokens"
 N_WARM = 2
 N_STARTS = 3
-QUIET = 0.05  # of all processors' time, used by others
 NOISY = 0.15  # spread of a row's rounds that makes its median doubtful
 
 
@@ -307,18 +308,9 @@ class Pair:
         options = self.options
         if options.checkpoint:
             return Path(options.checkpoint)
-        target: Path = options.cache / f"{self.preset_name}-{self.work.weights}.sirocco"
-        if not target.exists():
-            n_bytes = self.work.needs.weights_bytes
-            progress(f"writing {target}, {n_bytes / 1e9:.1f} GB; a 7B takes minutes")
-            log = options.cache / "logs" / "sirocco.log"
-            child = Child([sys.executable, HERE / "_ours.py"], log, n_threads=options.threads)
-            child.ask(
-                "write_checkpoint", preset=self.preset_name, weights=self.work.weights,
-                folder=str(target),
-            )  # fmt: skip
-            child.end()
-        return target
+        return checkpoint(
+            options.cache, self.preset_name, self.work.weights, n_threads=options.threads
+        )
 
     def _decode_row(
         self, variants: list[Variant], n_sequences: int, context: int
@@ -431,26 +423,6 @@ def compared(samples: dict[str, Samples], bound: float) -> dict[str, object]:
             pairs = zip(ours.rates, samples[best].rates, strict=True)
             row["ratio"] = round(median(a / b for a, b in pairs), 3)
     return {**row, "bound_tokens_per_s": round(bound, 2), "noisy": any(s.is_noisy for s in used)}
-
-
-def busy_cpu_s() -> float:
-    """Seconds that all processors have been busy, with whatever it was; 0 where unknown."""
-    try:
-        line = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
-    except OSError:
-        return 0.0  # not Linux
-    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line.split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def wait_for_quiet(limit_s: float) -> None:
-    """Wait until no one uses the processors, `limit_s` at most."""
-    end = perf_counter() + limit_s
-    is_quiet = False
-    while not is_quiet and perf_counter() < end:
-        busy = busy_cpu_s()
-        sleep(0.25)
-        is_quiet = busy_cpu_s() - busy < 0.25 * QUIET * (os.cpu_count() or 1)
 
 
 def runs(command: list[str | Path]) -> bool:

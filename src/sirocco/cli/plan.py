@@ -24,7 +24,9 @@ def plan(
     ] = LOCAL,
     weights: Annotated[
         str,
-        typer.Option(help="float32, bfloat16, fp8, int4, q8 or q4; auto: bfloat16 on a GPU, else q4."),
+        typer.Option(
+            help="float32, bfloat16, fp8, int4, q8 or q4; auto: bfloat16 on a GPU, else q4."
+        ),
     ] = "auto",
     kv_format: Annotated[
         str, typer.Option(help="Of keys and values: float32, float16 or int8.")
