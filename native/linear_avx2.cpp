@@ -1,4 +1,4 @@
-// Low-bit linear layers with AVX2, 8 rows × 4 columns at a time. Compiled with its own flags; what
+// Low-bit linear layers with AVX2, a tile of 16 rows and 4 columns of it at a time. Compiled with its own flags; what
 // is said in rms_norm_avx2.cpp about inline functions holds here.
 #include <immintrin.h>
 
@@ -14,7 +14,6 @@ struct Stripe {
     const std::uint8_t* tiles;
     const std::uint16_t* scales;
     std::size_t n_groups;
-    int offset;
 };
 
 // See linear_avx512_vnni.cpp.
@@ -31,66 +30,91 @@ __m256i four_activations(const std::int8_t* values) {
     return _mm256_set1_epi32(*reinterpret_cast<const int*>(values));
 }
 
-// Products of 8 rows and 4 columns of 4-bit weights, in 16 bits: 32 of them are at most
-// 32 · 15 · 127 / 2 = 30 480 in a lane of two columns, so a whole group can be added there.
+// To be called after each addition. gcc would otherwise bring the sums of a whole group into another
+// order, for which it lacks registers: it then writes every product to memory first, at a third to
+// two thirds of the speed.
+void keep_order(__m256i& sum) { asm("" : "+x"(sum)); }
+
+// Sums of products of a tile's group, as 32-bit numbers: [2m + half] are those of row m of x with 8 of
+// the tile's rows. What is loaded of x serves both halves.
+//
+// 4 bits: products are added in 16 bits, and start from -4 times the group's sum of x, of which a
+// lane's two become -8 times, the offset. A lane holds 16 columns, so at the end it is
+//   Σ (u - 8)·x of its columns + 4·(Σ x of its columns - Σ x of the others),
+// at most 16·8·127 + 32·4·127 = 32 512; what overflows on the way comes back.
 template <std::size_t M>
-void multiply_4bit(const std::uint8_t* tile, const std::int8_t* x, __m256i* products) {
-    const __m256i low_half = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-    __m256i sums[M];
-    for (std::size_t m = 0; m < M; ++m) sums[m] = _mm256_setzero_si256();
+void multiply_4bit(const std::uint8_t* tile, const std::int8_t* x, const std::int32_t* x_sums,
+                   __m256i* products) {
+    const __m256i low_half = _mm256_set1_epi8(15);
+    __m256i sums[2 * M];
+    for (std::size_t m = 0; m < M; ++m)
+        sums[2 * m] = sums[2 * m + 1] = _mm256_set1_epi16(short(-4 * x_sums[m]));
     for (std::size_t pair = 0; pair < 4; ++pair) {
-        const __m256i both = load(tile + 64 * pair);
-        const __m256i even = _mm256_and_si256(both, low_half);
-        const __m256i odd = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_half);
-        for (std::size_t m = 0; m < M; ++m) {
-            const std::int8_t* values = x + m * kGroup + 8 * pair;
-            sums[m] = _mm256_add_epi16(
-                sums[m],
-                _mm256_add_epi16(_mm256_maddubs_epi16(even, four_activations(values)),
-                                 _mm256_maddubs_epi16(odd, four_activations(values + 4))));
+        const __m256i both[2] = {load(tile + 64 * pair), load(tile + 64 * pair + 32)};
+        for (std::size_t odd = 0; odd < 2; ++odd) {
+            const __m256i first = odd ? _mm256_srli_epi16(both[0], 4) : both[0];
+            const __m256i second = odd ? _mm256_srli_epi16(both[1], 4) : both[1];
+            const __m256i low = _mm256_and_si256(first, low_half);
+            const __m256i high = _mm256_and_si256(second, low_half);
+            for (std::size_t m = 0; m < M; ++m) {
+                const __m256i a = four_activations(x + m * kGroup + 8 * pair + 4 * odd);
+                sums[2 * m] = _mm256_add_epi16(sums[2 * m], _mm256_maddubs_epi16(low, a));
+                keep_order(sums[2 * m]);
+                sums[2 * m + 1] = _mm256_add_epi16(sums[2 * m + 1], _mm256_maddubs_epi16(high, a));
+                keep_order(sums[2 * m + 1]);
+            }
         }
     }
-    for (std::size_t m = 0; m < M; ++m)
-        products[m] = _mm256_add_epi32(products[m], _mm256_madd_epi16(sums[m], ones));
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (std::size_t i = 0; i < 2 * M; ++i) products[i] = _mm256_madd_epi16(sums[i], ones);
 }
 
-// 8-bit weights as signed numbers: |w| times a with w's sign, so that a pair of products,
-// at most 2 · 128 · 127 = 32 512, fits into 16 bits.
+// 8 bits: weights as signed numbers: |w| times a with w's sign, so that a pair of products, at most
+// 2 · 128 · 127 = 32 512, fits into 16 bits.
 template <std::size_t M>
 void multiply_8bit(const std::uint8_t* tile, const std::int8_t* x, __m256i* products) {
     const __m256i flip = _mm256_set1_epi8(char(0x80)), ones = _mm256_set1_epi16(1);
+    for (std::size_t i = 0; i < 2 * M; ++i) products[i] = _mm256_setzero_si256();
     for (std::size_t four = 0; four < 8; ++four) {
-        const __m256i weights = _mm256_xor_si256(load(tile + 64 * four), flip);  // u - 128
-        const __m256i magnitudes = _mm256_abs_epi8(weights);
+        __m256i weights[2], magnitudes[2];
+        for (std::size_t half = 0; half < 2; ++half) {
+            weights[half] = _mm256_xor_si256(load(tile + 64 * four + 32 * half), flip);  // u - 128
+            magnitudes[half] = _mm256_abs_epi8(weights[half]);
+        }
         for (std::size_t m = 0; m < M; ++m) {
-            const __m256i a = _mm256_sign_epi8(four_activations(x + m * kGroup + 4 * four), weights);
-            products[m] = _mm256_add_epi32(
-                products[m], _mm256_madd_epi16(_mm256_maddubs_epi16(magnitudes, a), ones));
+            const __m256i a = four_activations(x + m * kGroup + 4 * four);
+            for (std::size_t half = 0; half < 2; ++half) {
+                const __m256i pairs = _mm256_maddubs_epi16(magnitudes[half],
+                                                           _mm256_sign_epi8(a, weights[half]));
+                products[2 * m + half] =
+                    _mm256_add_epi32(products[2 * m + half], _mm256_madd_epi16(pairs, ones));
+                keep_order(products[2 * m + half]);
+            }
         }
     }
 }
 
-// One half (8 rows) of a tile: adds its group to `results`. Row m of x has it at `group` + m.
+// Adds group g of a tile to `results`, [2m + half]. Row m of x has it at `group` + m.
 template <int bits, std::size_t M>
-void add_group(const Stripe& w, std::size_t g, std::size_t half, const QuantizedRows& x,
-               std::size_t group, __m256* results) {
-    constexpr std::size_t tile_bytes = kTileRows * kGroup * bits / 8;
-    const std::uint8_t* tile = w.tiles + g * tile_bytes + 32 * half;
+inline void add_group(const Stripe& w, std::size_t g, const QuantizedRows& x, std::size_t group,
+                      __m256* results) {
+    const std::uint8_t* tile = w.tiles + g * (kTileRows * kGroup * bits / 8);
     const std::int8_t* values = x.values + group * kGroup;
-    __m256i products[M];
-    for (std::size_t m = 0; m < M; ++m)
-        products[m] = bits == 4 ? _mm256_set1_epi32(-w.offset * x.sums[group + m])
-                                : _mm256_setzero_si256();  // signed already
+    __m256i products[2 * M];
     if constexpr (bits == 4)
-        multiply_4bit<M>(tile, values, products);
+        multiply_4bit<M>(tile, values, x.sums + group, products);
     else
         multiply_8bit<M>(tile, values, products);
-    const __m256 d = _mm256_cvtph_ps(_mm_loadu_si128(
-        reinterpret_cast<const __m128i*>(w.scales + g * kTileRows + 8 * half)));
+    __m256 d[2];
+    for (std::size_t half = 0; half < 2; ++half)
+        d[half] = _mm256_cvtph_ps(_mm_loadu_si128(
+            reinterpret_cast<const __m128i*>(w.scales + g * kTileRows + 8 * half)));
     for (std::size_t m = 0; m < M; ++m) {
-        const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(products[m]),
-                                            _mm256_set1_ps(x.scales[group + m]));
-        results[m] = _mm256_fmadd_ps(scaled, d, results[m]);
+        const __m256 scale = _mm256_set1_ps(x.scales[group + m]);
+        for (std::size_t half = 0; half < 2; ++half)
+            results[2 * m + half] = _mm256_fmadd_ps(
+                _mm256_mul_ps(_mm256_cvtepi32_ps(products[2 * m + half]), scale), d[half],
+                results[2 * m + half]);
     }
 }
 
@@ -98,19 +122,18 @@ template <int bits, std::size_t M>
 void compute(const Stripe& w, const QuantizedRows& x, std::size_t row, std::size_t n_rows,
              const Output& out, std::size_t out_stride) {
     constexpr std::size_t tile_bytes = kTileRows * kGroup * bits / 8;
-    __m256 low[M], high[M];
-    for (std::size_t m = 0; m < M; ++m) low[m] = high[m] = _mm256_setzero_ps();
+    __m256 sums[2 * M];
+    for (std::size_t i = 0; i < 2 * M; ++i) sums[i] = _mm256_setzero_ps();
     const std::size_t height = x.height(row);
     std::size_t group = x.first_group(row);
     for (std::size_t g = 0; g < w.n_groups; ++g, group += height) {
         if constexpr (M == 1) fetch_ahead(w.tiles + g * tile_bytes, tile_bytes);
-        add_group<bits, M>(w, g, 0, x, group, low);
-        add_group<bits, M>(w, g, 1, x, group, high);
+        add_group<bits, M>(w, g, x, group, sums);
     }
     for (std::size_t m = 0; m < M; ++m) {
         alignas(32) float row_of_tile[kTileRows];
-        _mm256_store_ps(row_of_tile, low[m]);
-        _mm256_store_ps(row_of_tile + 8, high[m]);
+        _mm256_store_ps(row_of_tile, sums[2 * m]);
+        _mm256_store_ps(row_of_tile + 8, sums[2 * m + 1]);
         float* results = out.values + (row + m) * out_stride;
         for (std::size_t r = 0; r < n_rows; ++r)
             results[r] = out.adds ? results[r] + row_of_tile[r] : row_of_tile[r];
@@ -123,7 +146,8 @@ void compute_all(const Stripe& w, const QuantizedRows& x, std::size_t first, std
     std::size_t row = first;
     for (; row + kTogether <= last; row += kTogether)
         compute<bits, kTogether>(w, x, row, n_rows, out, out_stride);
-    for (; row < last; ++row) compute<bits, 1>(w, x, row, n_rows, out, out_stride);
+    for (; row + 2 <= last; row += 2) compute<bits, 2>(w, x, row, n_rows, out, out_stride);
+    if (row < last) compute<bits, 1>(w, x, row, n_rows, out, out_stride);
 }
 
 __m256 absolute(__m256 v) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v); }
@@ -185,7 +209,7 @@ void linear_stripe_avx2(const QuantizedMatrix& w, std::size_t stripe, const Quan
     const std::size_t left = w.n_rows - stripe * kTileRows;
     const std::size_t n_rows = left < kTileRows ? left : kTileRows;
     const Stripe part{w.tiles + stripe * w.n_groups() * w.tile_bytes(),
-                      w.scales + stripe * w.n_groups() * kTileRows, w.n_groups(), w.offset()};
+                      w.scales + stripe * w.n_groups() * kTileRows, w.n_groups()};
     const Output columns{out.values + stripe * kTileRows, out.adds};
     if (w.bits == 4)
         compute_all<4>(part, x, first, last, n_rows, columns, w.n_rows);
