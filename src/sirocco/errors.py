@@ -9,7 +9,9 @@ SiroccoError
 │   ├── LoraNotSupported    the request wants an adapter
 │   ├── UnknownBatch        the account has no such batch
 │   ├── PromptTooLong       the prompt and its answer cannot fit the model
-│   └── RequestTooLarge     more bytes than we read
+│   ├── RequestTooLarge     more bytes than we read
+│   ├── HeaderTooLarge      the same, before the body
+│   └── MalformedRequest    what came is not HTTP, or no sane use of it
 ├── AuthError               the caller did not prove who they are
 │   ├── MissingCredentials
 │   ├── MalformedCredentials  the header does not have the form of credentials
@@ -98,6 +100,14 @@ class PromptTooLong(InputError):
 
 class RequestTooLarge(InputError):
     """The request has more bytes than the server reads."""
+
+
+class HeaderTooLarge(InputError):
+    """The request's header has more bytes, or more lines, than the server reads."""
+
+
+class MalformedRequest(InputError):
+    """What came over a connection is not HTTP, or no use of it that is served."""
 
 
 class AuthError(SiroccoError):

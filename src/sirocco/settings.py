@@ -14,6 +14,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from sirocco.api.connection_limits import ConnectionLimits
 from sirocco.engine.config import EngineConfig
 from sirocco.errors import ConfigError
 from sirocco.home import default_home, expanded
@@ -76,6 +77,24 @@ class Settings(BaseSettings):
         86_400.0, gt=0, le=31_536_000, description="time that results are kept"
     )
     max_body_bytes: int = Field(8_388_608, ge=1024, description="bytes of a request body")
+    max_header_bytes: int = Field(65_536, ge=1024, le=1_048_576, description="of a request")
+    max_headers: int = Field(100, ge=8, le=10_000, description="headers of a request")
+    max_connections: int = Field(0, ge=0, description="at once; 0: as open files allow")
+    header_timeout_s: float = Field(
+        8.0, gt=0, le=3600, description="time in which a header has to be whole"
+    )
+    body_timeout_s: float = Field(
+        20.0, gt=0, le=3600, description="time in which a small body has to be whole"
+    )
+    body_bytes_per_s: int = Field(
+        4096, ge=1, description="bytes that a larger body has to bring for each second more"
+    )
+    keep_alive_s: float = Field(
+        75.0, gt=0, le=3600, description="time that a connection may be without a request"
+    )
+    reader_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="time in which a client has to take some of its answer"
+    )
     queue_timeout_s: float = Field(
         60.0, gt=0, le=86_400, description="time in which an answer has to begin"
     )
@@ -136,6 +155,19 @@ class Settings(BaseSettings):
             n_guesses=self.n_guesses,
             step_target_s=self.step_target_s,
             prefix_cache=self.prefix_cache,
+        )
+
+    def connection_limits(self, max_open: int) -> ConnectionLimits:
+        """Say what a connection may take, where no more than `max_open` can be open at once."""
+        return ConnectionLimits(
+            max_header_bytes=self.max_header_bytes,
+            max_headers=self.max_headers,
+            header_timeout_s=self.header_timeout_s,
+            body_timeout_s=self.body_timeout_s,
+            body_bytes_per_s=self.body_bytes_per_s,
+            keep_alive_s=self.keep_alive_s,
+            reader_timeout_s=self.reader_timeout_s,
+            max_connections=min(self.max_connections or max_open, max_open),
         )
 
     @property

@@ -16,6 +16,7 @@ from tests.inprocess import EngineThread
 from sirocco.app import create_app, engine_start
 from sirocco.catalog import CatalogEntry
 from sirocco.cli.serve import _listen
+from sirocco.cli.server import server_config
 from sirocco.engine.engine import Engine
 from sirocco.engine.loading import load_engine
 from sirocco.engine.process.client import EngineClient
@@ -113,9 +114,8 @@ def serve(checkpoint: Path) -> Callable[..., contextlib.AbstractContextManager[R
 
         app = create_app(resolved, stores, launch)
         listening = _listen("127.0.0.1", 0)
-        config = uvicorn.Config(
-            app, http="httptools", ws="none", log_config=None, timeout_graceful_shutdown=5
-        )
+        config = server_config(app)
+        config.timeout_graceful_shutdown = 5
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

@@ -3,8 +3,9 @@
 import zlib
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
-from sirocco.errors import InvalidInput, RequestTooLarge
+from sirocco.errors import Aborted, InvalidInput, RequestTooLarge
 from sirocco.wire.body import parse_object
 from sirocco.wire.envelope import JsonObject
 
@@ -17,14 +18,20 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
 
     What it is, its first bytes say; no JSON begins so. Clients name the wrong `Content-Encoding`.
 
-    Raises: RequestTooLarge as soon as more than `limit_bytes` have come, or would come out of
-        the gzip, whatever was announced; InvalidInput for broken gzip.
+    Raises: RequestTooLarge as soon as more than `limit_bytes` have come, are announced, or would
+        come out of the gzip; InvalidInput for broken gzip; Aborted if the client left.
     """
+    announced = request.headers.get("content-length", "0")
+    if int(announced) > limit_bytes:  # the parser takes nothing but digits
+        raise RequestTooLarge(f"the body has more than {limit_bytes} bytes")
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit_bytes:
-            raise RequestTooLarge(f"the body has more than {limit_bytes} bytes")
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > limit_bytes:
+                raise RequestTooLarge(f"the body has more than {limit_bytes} bytes")
+    except ClientDisconnect:
+        raise Aborted("the client left before its request was whole") from None
     return _unpacked(bytes(body), limit_bytes) if body.startswith(_GZIP) else bytes(body)
 
 

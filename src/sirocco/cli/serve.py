@@ -11,6 +11,9 @@ from sirocco.errors import ConfigError
 if TYPE_CHECKING:
     from sirocco.settings import Settings
 
+_UNSENT_BYTES = 32 * 1024
+"""Of an answer, which the system keeps for a connection."""
+
 
 def serve(
     host: Annotated[
@@ -129,6 +132,10 @@ def _listen(host: str, port: int) -> socket.socket:
         # small write, an event of a stream say, could wait 40 ms for an acknowledgement.
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            # Connections have this from their listening socket. Without it the system takes
+            # megabytes of an answer for a client that does not read.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         listening.bind((host, port))
         listening.listen(2048)
     except (OSError, ValueError) as error:

@@ -2,16 +2,26 @@
 
 import asyncio
 import gc
+import math
+import resource
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from sirocco.api.connection import connections_within
+
 _LAST_WORDS_S = 0.4
 """What connections get to send the ends of their answers, after the time for answers is over."""
+
+_MANY_FILES = 65_536
+_OTHER_FILES = 128
+"""The database's, the engines', those that are read to answer."""
+_FEW_CONNECTIONS = 16
 
 
 class _Server(uvicorn.Server):
@@ -66,15 +76,33 @@ def run_server(
         listening: an open socket.
         on_ready: told the server's URL once it answers.
     """
-    config = uvicorn.Config(
-        app, http="httptools", ws="none", log_config=None, access_log=False, server_header=False,
-    )  # fmt: skip
+    config = server_config(app)
     url = _url(listening)
     server = _Server(config, app, shutdown_s, lambda: on_ready(url))
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         return  # uvicorn has stopped in good order, and raises the signal again
+
+
+def server_config(app: FastAPI) -> uvicorn.Config:
+    """Say how an application is served: within the limits of its settings."""
+    limits = app.state.settings.connection_limits(_most_connections())
+    return uvicorn.Config(
+        app, http=connections_within(limits), ws="none", log_config=None, access_log=False,
+        server_header=False, timeout_keep_alive=math.ceil(limits.keep_alive_s),
+    )  # fmt: skip
+
+
+def _most_connections() -> int:
+    """Let as many files be open as the system permits; leave some to all else than connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # macOS permits less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(_FEW_CONNECTIONS, min(soft, _MANY_FILES) - _OTHER_FILES)
 
 
 def _url(listening: socket.socket) -> str:

@@ -14,6 +14,7 @@ from sirocco.errors import (
     BatchesFull,
     DailyQuotaExceeded,
     EngineFault,
+    HeaderTooLarge,
     InputError,
     InvalidApiToken,
     JsonNotMet,
@@ -21,6 +22,7 @@ from sirocco.errors import (
     LimitError,
     LoraNotSupported,
     MalformedCredentials,
+    MalformedRequest,
     MissingBody,
     MissingCredentials,
     MissingScope,
@@ -105,6 +107,9 @@ _ROWS: dict[type, _Row] = {
     UnknownBatch: _Row(404, 5006, _prefixed("AiError: Bad input: Error: ")),
     PromptTooLong: _Row(413, 5021),
     RequestTooLarge: _Row(413, 3006),
+    # Of what is wrong before a route is known, 6003 is the one code that was captured.
+    HeaderTooLarge: _Row(431, 6003, _prefixed("Invalid request headers: "), "gateway"),
+    MalformedRequest: _Row(400, 6003, _prefixed("Invalid request: "), "gateway"),
     AuthError: _Row(401, 10000, _fixed("Authentication error"), "gateway"),
     MissingCredentials: _Row(
         400,
