@@ -21,6 +21,7 @@ from sirocco.home import default_home, expanded
 from sirocco.store.address import parse_url, shown_url
 from sirocco.store.batches import BatchLimits
 from sirocco.store.limits import Limits
+from sirocco.wire.json_shape import MAX_VALUES
 
 _HIDDEN = "a hidden value"
 
@@ -77,6 +78,9 @@ class Settings(BaseSettings):
         86_400.0, gt=0, le=31_536_000, description="time that results are kept"
     )
     max_body_bytes: int = Field(8_388_608, ge=1024, description="bytes of a request body")
+    max_body_values: int = Field(
+        MAX_VALUES, ge=100, le=10_000_000, description="JSON values of a request body"
+    )
     max_header_bytes: int = Field(65_536, ge=1024, le=1_048_576, description="of a request")
     max_headers: int = Field(100, ge=8, le=10_000, description="headers of a request")
     max_connections: int = Field(0, ge=0, description="at once; 0: as open files allow")

@@ -158,9 +158,6 @@ def test_members_that_nothing_reads_are_named_in_a_header(server):
     response = server.run({**GREEDY, "parallel": "auto", "naïve\n": 1,
                            "options": {"gateway": {"id": "x"}}})  # fmt: skip
 
-    surrogate = server.run(b'{"prompt": "x", "max_tokens": 1, "\\ud800": 1}')
-
-    assert surrogate.headers["sirocco-unused"] == "%3F"
     assert response.headers["sirocco-unused"] == "parallel, na%C3%AFve%0A, options.gateway"
     assert "sirocco-unused" not in server.run(GREEDY).headers
 
@@ -170,9 +167,9 @@ def test_members_that_nothing_reads_are_named_in_a_header(server):
     [
         (b"", 400, 3003, "body"),
         (b"{", 400, 5006, "not valid JSON"),
-        (b"[" * 200_000, 400, 5006, "nested too deeply"),
+        (b"[" * 200_000, 400, 5006, "more than 20000 values"),
         (b"\xff\xfe\x00", 400, 5006, "not valid JSON"),
-        (b'{"prompt": "x", "seed": ' + b"9" * 5000 + b"}", 400, 5006, "not valid JSON"),
+        (b'{"prompt": "x", "seed": ' + b"9" * 5000 + b"}", 400, 5006, "5000 characters"),
         ([1], 400, 5006, "'array' not in 'object'"),
         ({}, 400, 5006, "required properties at '/' are 'prompt'"),
         ({"prompt": "x", "messages": []}, 400, 5006, "2 matches"),
@@ -188,6 +185,7 @@ def test_members_that_nothing_reads_are_named_in_a_header(server):
         ({"prompt": "x", "guided_json": {"type": "y"}}, 400, 5006, "'/guided_json' cannot be used"),
         ({"prompt": "x", "lora": "mine"}, 405, 5005, "does not support LoRa"),
         ({"prompt": "the cat " * 400}, 413, 5021, "(512)"),
+        ({"prompt": "the cat " * 1_000_000}, 413, 5021, "(512)"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_by_name_and_the_engine_goes_on(server, body, status, code, named):
@@ -206,7 +204,7 @@ def test_a_lone_surrogate_is_refused_not_a_crash(server):
     response = server.run(b'{"prompt": "a\\ud800b", "max_tokens": 2}')
 
     assert (response.status_code, response.json()["errors"][0]["code"]) == (400, 5006)
-    assert "/prompt" in response.json()["errors"][0]["message"]
+    assert "half of a character" in response.json()["errors"][0]["message"]
 
 
 def test_a_body_beyond_the_limit_is_refused(server):

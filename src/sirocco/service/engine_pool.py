@@ -9,6 +9,7 @@ from sirocco.engine.process.client import EngineClient
 from sirocco.engine.process.launch import Launched
 from sirocco.errors import SiroccoError, Unavailable
 from sirocco.service.engine_keeper import EngineKeeper, Patience
+from sirocco.service.prompt_size import longest_token
 from sirocco.tokenizer import Tokenizer, load_tokenizer
 
 Launch = Callable[[CatalogEntry], Launched]
@@ -17,9 +18,14 @@ Launch = Callable[[CatalogEntry], Launched]
 
 @dataclass(frozen=True, slots=True)
 class StartedModel:
-    """A model whose engine was started."""
+    """A model whose engine was started.
+
+    Attributes:
+        longest_token_bytes: of its vocabulary.
+    """
 
     tokenizer: Tokenizer
+    longest_token_bytes: int
     keeper: EngineKeeper
 
     async def engine(self) -> EngineClient:
@@ -124,12 +130,13 @@ class EnginePool:
 
     async def _start(self, entry: CatalogEntry) -> StartedModel:
         tokenizer = await asyncio.to_thread(self._load_tokenizer, entry)
+        longest_bytes = await asyncio.to_thread(longest_token, tokenizer)
         if self._is_closed:
             raise Unavailable("The server is shutting down.")
         keeper = EngineKeeper(entry.model_id, lambda: self._launch(entry), self._patience)
         self._keepers[_key(entry)] = keeper
         await keeper.start()
-        return StartedModel(tokenizer, keeper)
+        return StartedModel(tokenizer, longest_bytes, keeper)
 
 
 def _key(entry: CatalogEntry) -> str:

@@ -11,6 +11,7 @@ from sirocco.errors import InvalidInput, UnknownRequest
 from sirocco.service.access import Caller
 from sirocco.service.answer import AnswerOrigin, settle
 from sirocco.service.engine_pool import EnginePool, StartedModel
+from sirocco.service.prompt_size import fewest_tokens
 from sirocco.service.quota import Quota, WorstCase
 from sirocco.service.service import Job, Service, tokenized
 from sirocco.service.usage_writer import UsageWriter
@@ -117,17 +118,15 @@ class Inspector:
         self, caller: Caller, serving: CatalogEntry, model: StartedModel, wanted: InspectionJob,
         request_id: str,
     ) -> InspectionRequest:  # fmt: skip
-        token_ids = await tokenized(model.tokenizer, serving, wanted.job)
-        token_ids = [*token_ids, *model.tokenizer.encode(wanted.answer)]
         engine = await model.engine()
         shape, limits = engine.shape, engine.limits
         assert shape is not None
         limit = min(self._max_tokens, limits.limit_tokens - 1)
-        if len(token_ids) > limit:
-            raise InvalidInput(
-                f"'/prompt' and '/answer' must have at most {limit} tokens to be inspected, "
-                f"got {len(token_ids)}"
-            )
+        n_characters = wanted.job.n_characters + len(wanted.answer)
+        _check_n_tokens(fewest_tokens(n_characters, model.longest_token_bytes), limit)
+        token_ids = await tokenized(model.tokenizer, serving, wanted.job)
+        token_ids = [*token_ids, *model.tokenizer.encode(wanted.answer)]
+        _check_n_tokens(len(token_ids), limit)
         limits.check(token_ids, wanted.job.sampling)
         request = InspectionRequest(
             request_id,
@@ -152,3 +151,11 @@ class Inspector:
 def _chosen(asked: tuple[int, ...] | None, n: int) -> tuple[int, ...]:
     """Put what was asked for in order, each once; all if nothing was."""
     return tuple(range(n)) if asked is None else tuple(sorted(set(asked)))
+
+
+def _check_n_tokens(n_tokens: int, limit: int) -> None:
+    if n_tokens > limit:
+        raise InvalidInput(
+            f"'/prompt' and '/answer' must have at most {limit} tokens to be inspected, "
+            f"got {n_tokens}"
+        )

@@ -21,6 +21,7 @@ from sirocco.service.access import Caller
 from sirocco.service.answer import Answer, AnswerOrigin, settle
 from sirocco.service.engine_pool import EnginePool
 from sirocco.service.grammar_guard import GrammarGuard
+from sirocco.service.prompt_size import check_prompt_size
 from sirocco.service.quota import Quota, worst_case
 from sirocco.service.usage_writer import UsageWriter
 from sirocco.tokenizer.base import Tokenizer
@@ -30,6 +31,9 @@ from sirocco.types import Message, SamplingParams, Tool
 
 _SHORT_PROMPT = 8192
 """Characters that are tokenised where they are: it takes a millisecond or two."""
+
+_TURN = 64
+"""Characters that an empty turn of a conversation counts for."""
 
 _DRAIN_TICK_S = 0.02
 
@@ -61,6 +65,13 @@ class Job:
     must_call: bool = False
     only_tool: str | None = None
     several_calls: bool = True
+
+    @property
+    def n_characters(self) -> int:
+        """Characters of the prompt, or of all turns of the conversation."""
+        if isinstance(self.subject, str):
+            return len(self.subject)
+        return sum(len(message.content) for message in self.subject)
 
     @property
     def bound(self) -> SamplingParams:
@@ -160,6 +171,10 @@ class Service:
         model = await self.engines.get(serving)
         engine = await model.engine()
         engine.check_room(standing.account)
+        check_prompt_size(
+            job.n_characters, model.longest_token_bytes,
+            max_tokens=job.sampling.max_tokens, limit_tokens=engine.limits.limit_tokens,
+        )  # fmt: skip
         token_ids = await tokenized(model.tokenizer, serving, job)
         sampling = job.bound
         if sampling.grammar is not None:
@@ -233,8 +248,8 @@ class Service:
 
 async def tokenized(tokenizer: Tokenizer, entry: CatalogEntry, job: Job) -> list[int]:
     """Make the prompt's token ids; a long one in a thread, so that nobody waits for it."""
-    texts = [job.subject] if isinstance(job.subject, str) else [m.content for m in job.subject]
-    if sum(map(len, texts)) <= _SHORT_PROMPT:
+    n_turns = 1 if isinstance(job.subject, str) else len(job.subject)
+    if job.n_characters + n_turns * _TURN <= _SHORT_PROMPT:
         return _prompt_token_ids(tokenizer, entry, job)
     return await asyncio.to_thread(_prompt_token_ids, tokenizer, entry, job)
 
