@@ -1,0 +1,196 @@
+"""A real server against clients that mean harm: it holds little for them, and serves the others.
+
+Numbers are small here; `--nightly` has those of the scorecard, which docs/log.md tells of.
+"""
+
+import re
+import resource
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+
+import httpx
+import pytest
+from tests.served import Served, wait_until
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("home") / "sirocco"
+    server = Served(home, log_format="json", header_timeout_s=8, reader_timeout_s=4,
+                    max_waiting=1000)  # fmt: skip
+    try:
+        assert server.run(max_tokens=2).status_code == 200
+        yield server
+    finally:
+        server.stop()
+
+
+def rss_mib(served: Served) -> float:
+    status = Path(f"/proc/{served.process.pid}/status").read_text(encoding="ascii")
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found
+    return int(found[1]) / 1024
+
+
+def address(served: Served) -> tuple[str, int]:
+    url = httpx.URL(served.url)
+    assert url.port is not None
+    return url.host, url.port
+
+
+def head(served: Served, *headers: str) -> bytes:
+    target = httpx.URL(served.path).raw_path.decode()
+    lines = [f"POST {target} HTTP/1.1", "Host: x", *headers]
+    lines += [f"{name}: {value}" for name, value in served.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def status_of(served: Served, *pieces: bytes, times: int = 1) -> int:
+    """Send pieces, the last of them many times, for as long as somebody reads."""
+    with socket.create_connection(address(served), timeout=60) as connection:
+        connection.setblocking(False)
+        answer = b""
+        for piece in [*pieces, *[pieces[-1]] * (times - 1)]:
+            view = memoryview(piece)
+            while view and not answer:
+                readable, writable, _ = select.select([connection], [connection], [], 60)
+                if readable:
+                    answer = connection.recv(65536)
+                elif writable:
+                    view = view[connection.send(view) :]
+        connection.setblocking(True)
+        answer = answer or connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 "), answer
+        return int(answer[9:12])
+
+
+@contextmanager
+def many_open_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def bombs(served: Served) -> Iterator[tuple[str, int, int]]:
+    """Name each bomb, and tell what it is answered and what it should be."""
+    get = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+    yield "header", status_of(served, get + b"X: ", b"a" * MIB, times=50), 431
+    yield "path", status_of(served, b"GET /", b"a" * MIB, times=50), 431
+    yield "headers", status_of(served, get, b"X-A: b\r\n" * 10_000, times=10), 431
+    long = head(served, "Content-Length: 209715200")
+    yield "body", status_of(served, long, b" " * MIB, times=200), 413
+    chunked = head(served, "Transfer-Encoding: chunked")
+    yield "chunks", status_of(served, chunked, b"100000\r\n" + b" " * MIB + b"\r\n", times=200), 413
+    yield "extension", status_of(served, chunked + b"1;", b"a" * MIB, times=50), 431
+    for name, body in {
+        "lists": b'{"prompt": [' + b"[]," * 2_700_000 + b"0]}",
+        "depth": b'{"prompt": ' + b"[" * 200_000,
+        "members": b"{" + b",".join(b'"%d":1' % i for i in range(700_000)) + b"}",
+        "digits": b'{"seed": ' + b"9" * 8_000_000 + b"}",
+        "escapes": b'{"prompt": "' + b',\\"' * 2_700_000 + b'"}',
+    }.items():
+        expected = 413 if name == "escapes" else 400
+        answer = httpx.post(served.path, content=body, headers=served.headers, timeout=60)
+        yield name, answer.status_code, expected
+
+
+def say(figures: str) -> None:
+    """Tell what was measured, to whoever runs pytest with -s."""
+    print(f"\n{figures}")  # noqa: T201 - they are what a night is for
+
+
+@pytest.mark.slow
+def test_bombs_are_refused_and_leave_nothing_behind(served, is_nightly):
+    answered = list(bombs(served))  # the first time some things are made that stay
+    before = rss_mib(served)
+    for _ in range(20 if is_nightly else 2):
+        answered += bombs(served)
+    grown = rss_mib(served) - before
+    say(f"after bombs: RSS {before:.1f} MiB, grown by {grown:.1f} MiB")
+
+    assert [one for one in answered if one[1] != one[2]] == []
+    assert grown <= 20
+
+
+def one_token_s(served: Served) -> float:
+    began_s = time.monotonic()
+    assert served.run(max_tokens=1).status_code == 200
+    return time.monotonic() - began_s
+
+
+@pytest.mark.slow
+def test_connections_whose_headers_do_not_end_are_closed(served, is_nightly):
+    n = 2000 if is_nightly else 200
+    alone_s = [one_token_s(served) for _ in range(20)]
+    with many_open_files(), ExitStack() as held:
+        slow = [held.enter_context(socket.create_connection(address(served))) for _ in range(n)]
+        for connection in slow:
+            connection.sendall(b"GET / HTTP/1.1\r\nX: ")
+        began_s = time.monotonic()
+        beside_s = []
+        while time.monotonic() - began_s < 6:
+            beside_s.append(one_token_s(served))
+        answers = [read_to_end(connection) for connection in slow]
+        closed_s = time.monotonic() - began_s
+    say(
+        f"{n} slow headers: closed after {closed_s:.1f} s; neighbours"
+        f" {median(beside_s) * 1e3:.1f} ms, alone {median(alone_s) * 1e3:.1f} ms"
+    )
+
+    assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in answers)
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    connection.settimeout(60)
+    data = b""
+    while piece := connection.recv(65536):
+        data += piece
+    return data
+
+
+@pytest.mark.slow
+def test_readers_that_stop_are_cut_off_and_hold_little(served, is_nightly):
+    """What becomes of an answer that an engine is still making: tests/api/test_connection.py."""
+    n = 500 if is_nightly else 50
+    page = httpx.get(f"{served.url}/docs").text
+    script = re.search(r'src="([^"]+\.js)"', page)
+    assert script
+    # Larger than what the systems at both ends keep for a connection.
+    assert int(httpx.get(f"{served.url}{script[1]}").headers["content-length"]) > MIB
+    request = f"GET {script[1]} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    before = rss_mib(served)
+    with many_open_files(), ExitStack() as held:
+        stalled = []
+        for _ in range(n):
+            connection = held.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(address(served))
+            connection.sendall(request)
+            stalled.append(connection)
+        began_s, most = time.monotonic(), before
+
+        def all_cut() -> bool:
+            nonlocal most
+            most = max(most, rss_mib(served))
+            # An error is told once.
+            cut = [c for c in stalled if c.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)]
+            for connection in cut:
+                stalled.remove(connection)
+            return not stalled
+
+        wait_until(all_cut, 100)
+        cut_s = time.monotonic() - began_s
+    say(
+        f"{n} stalled readers: all cut off after {cut_s:.1f} s; RSS {before:.1f} MiB, at most"
+        f" {most - before:.1f} MiB more, {(most - before) * 1024 / n:.0f} KiB each"
+    )
+    # For each its buffer, a piece of the file and its request; 20 MiB are made once, and stay.
+    assert most - before <= 20 + n * 128 / 1024
