@@ -14,6 +14,7 @@ from sirocco.api import (
     health,
     identity,
     inspect,
+    metrics,
     models,
     plan,
     playground,
@@ -22,6 +23,7 @@ from sirocco.api import (
 )
 from sirocco.api.batch import BatchAnswers
 from sirocco.api.errors import add_error_handlers
+from sirocco.api.metrics import RequestCounting
 from sirocco.api.openai import chat, completions, responses
 from sirocco.api.openai import models as openai_models
 from sirocco.api.shedding import LoadShedding
@@ -36,6 +38,7 @@ from sirocco.service.engine_keeper import Patience
 from sirocco.service.engine_pool import EnginePool, Launch
 from sirocco.service.health import Health
 from sirocco.service.inspector import Inspector
+from sirocco.service.metrics import Metrics
 from sirocco.service.quota import Quota
 from sirocco.service.service import Service
 from sirocco.service.shedding import Shedder
@@ -78,6 +81,7 @@ def create_app(
         service = Service(
             catalog, engines, usage, quota, stand_in=settings.stand_in,
             queue_timeout_s=settings.queue_timeout_s, time_limit_s=settings.time_limit_s,
+            metrics=app.state.metrics,
         )  # fmt: skip
         app.state.service = service
         app.state.inspector = Inspector(
@@ -110,6 +114,7 @@ def create_app(
     )  # fmt: skip
     app.state.settings = settings
     app.state.padding = Padding()
+    app.state.metrics = Metrics()
     app.state.access = Access(stores.api_tokens)
     app.state.directory = Directory(stores)
     app.include_router(binding.account_router, prefix=API_PREFIX)  # a model could be named so
@@ -124,9 +129,11 @@ def create_app(
     app.include_router(identity.router, prefix=API_PREFIX, tags=["Accounts"])
     app.include_router(usage_report.router, prefix=API_PREFIX, tags=["Accounts"])
     app.include_router(health.router, tags=["Health"])
+    app.include_router(metrics.router, tags=["Health"])
     app.include_router(playground.router)
     add_error_handlers(app)
     app.add_middleware(LoadShedding)
+    app.add_middleware(RequestCounting)  # outside of it: what is refused is counted, too
     return app
 
 

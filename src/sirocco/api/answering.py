@@ -28,6 +28,7 @@ _MOST_UNUSED_NAMES = 16
 async def begun(request: Request, caller: Caller, model_id: str, job: Job) -> Answer:
     """Let a model answer, unless the client leaves first. Raises: SiroccoError."""
     service: Service = request.app.state.service
+    request.state.model_id = service.known_model_id(model_id)
     running = service.run(caller, model_id, job, request_id=request_id_of(request))
     return await unless_disconnected(request.receive, running)
 

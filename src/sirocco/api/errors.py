@@ -70,6 +70,7 @@ def log_failure(error: SiroccoError, request_id: str) -> None:
 
 async def _sirocco_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SiroccoError)
+    request.app.state.metrics.failed(error)
     return error_answer(error, request_id_of(request))
 
 
@@ -89,4 +90,6 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
     """Tell nothing of what went wrong; the framework writes the traceback into the log."""
-    return error_answer(SiroccoError(repr(error)), request_id_of(request))
+    fault = SiroccoError(repr(error))
+    request.app.state.metrics.failed(fault)
+    return error_answer(fault, request_id_of(request))

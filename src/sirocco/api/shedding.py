@@ -77,6 +77,8 @@ class LoadShedding:
         try:
             engine = shedder.expect(caller, model_id, request_id)
         except LimitError as error:
+            scope["state"]["is_shed"] = True
+            scope["app"].state.metrics.failed(error)
             await _refuse(error, request_id, asked, receive, send)
             return
         try:

@@ -53,7 +53,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as an ASGI application."""
         try:
-            refusal = await unless_disconnected(receive, self._send_all(send))
+            refusal = await unless_disconnected(receive, self._send_all(scope, send))
             if refusal is not None:
                 await refusal(scope, receive, send)
         except Aborted:
@@ -61,7 +61,7 @@ class EventStream(Response):
         finally:
             self._answer.close()
 
-    async def _send_all(self, send: Send) -> JSONResponse | None:
+    async def _send_all(self, scope: Scope, send: Send) -> JSONResponse | None:
         """Send every event; return instead what is to be answered if none can be."""
         has_started = False
         try:
@@ -77,6 +77,7 @@ class EventStream(Response):
                     has_started = True
                 await send({"type": "http.response.body", "body": event, "more_body": True})
         except SiroccoError as error:
+            scope["app"].state.metrics.failed(error)
             if not has_started:
                 return error_answer(error, self._answer.request_id, self._write)
             log.warning("stream broke off", request_id=self._answer.request_id, reason=str(error))

@@ -43,6 +43,9 @@ class EngineKeeper:
 
     Args:
         launch: begins to start an engine, and returns at once.
+
+    Attributes:
+        n_restarts: engines that took a dead one's place.
     """
 
     def __init__(self, model_id: str, launch: Callable[[], Launched], patience: Patience) -> None:
@@ -54,6 +57,7 @@ class EngineKeeper:
         self._changed = asyncio.Condition()
         self._keeping: asyncio.Task[None] | None = None
         self._n_failures = 0
+        self.n_restarts = 0
         self._next_try_s = 0.0
         self._is_closing = False
 
@@ -151,6 +155,7 @@ class EngineKeeper:
                 self._n_failures = 0
             engine = await self._successor()
             self._engine = engine
+            self.n_restarts += 1
             await self._tell()
 
     async def _successor(self) -> EngineClient:

@@ -61,12 +61,12 @@ class EnginePool:
     @property
     def running(self) -> list[str]:
         """Ids of the models whose engines answer."""
-        return [model_id for model_id, keeper in self._started() if keeper.is_running]
+        return [model_id for model_id, keeper in self.started() if keeper.is_running]
 
     @property
     def stopped(self) -> list[str]:
         """Ids of the models whose engines were started and do not answer now."""
-        return [model_id for model_id, keeper in self._started() if keeper.is_down]
+        return [model_id for model_id, keeper in self.started() if keeper.is_down]
 
     @property
     def n_live(self) -> int:
@@ -123,7 +123,8 @@ class EnginePool:
         self._starts.clear()
         self._keepers.clear()
 
-    def _started(self) -> Iterator[tuple[str, EngineKeeper]]:
+    def started(self) -> Iterator[tuple[str, EngineKeeper]]:
+        """Give the keeper of each engine that was started, with its model's id."""
         for model_id, task in self._starts.items():
             if task.done() and task.exception() is None:
                 yield model_id, task.result().keeper

@@ -21,6 +21,7 @@ from sirocco.service.access import Caller
 from sirocco.service.answer import Answer, AnswerOrigin, settle
 from sirocco.service.engine_pool import EnginePool
 from sirocco.service.grammar_guard import GrammarGuard
+from sirocco.service.metrics import Metrics
 from sirocco.service.prompt_size import check_prompt_size
 from sirocco.service.quota import Quota, worst_case
 from sirocco.service.usage_writer import UsageWriter
@@ -105,11 +106,13 @@ class Service:
         stand_in: let the embedded model answer for models whose weights are not here.
         queue_timeout_s: an answer that has not begun by then is refused.
         time_limit_s: an answer that is not whole by then is broken off.
+        metrics: counts what answers take.
     """
 
     def __init__(
         self, catalog: Catalog, engines: EnginePool, usage: UsageWriter, quota: Quota, *,
         stand_in: bool, queue_timeout_s: float | None = None, time_limit_s: float | None = None,
+        metrics: Metrics | None = None,
     ) -> None:  # fmt: skip
         self.catalog = catalog
         self.engines = engines
@@ -118,6 +121,8 @@ class Service:
         self._stand_in = stand_in
         self._queue_timeout_s = queue_timeout_s
         self._time_limit_s = time_limit_s
+        self._metrics = metrics or Metrics()
+        self._metrics.watch_engines(engines)
         self._is_draining = False
         self._grammars = GrammarGuard()
 
@@ -206,6 +211,13 @@ class Service:
         self._quota.admit(caller)
         return self.catalog.find(model_id)
 
+    def known_model_id(self, model_id: str) -> str:
+        """Give the id under which a model stands in the catalogue; "" if it does not."""
+        try:
+            return self.catalog.find(model_id).model_id
+        except SiroccoError:
+            return ""
+
     def serving(self, asked: CatalogEntry) -> CatalogEntry:
         """Give the model that answers: perhaps one that stands in. Raises: ModelNotInstalled."""
         if not asked.is_installed and self._stand_in:
@@ -242,6 +254,7 @@ class Service:
 
     def _settle(self, over: Generation, origin: AnswerOrigin) -> None:
         """Keep what an answer used; without a row nothing else would end its reservation."""
+        self._metrics.answered(over, origin)
         if not settle(over, origin, self._usage):
             self._quota.give_back(origin.caller, over.request_id)
 
