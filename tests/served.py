@@ -21,6 +21,9 @@ STORY = {"prompt": "Tell me a long story.", "max_tokens": 700, "seed": 5, "tempe
 class Served:
     """A running server, its log, and a client of it.
 
+    Attributes:
+        home, log: its folder, and the file of its log.
+
     Args:
         before: the server that made this home; its credentials are used, since none are printed.
     """
@@ -28,8 +31,8 @@ class Served:
     def __init__(self, home: Path, *, before: "Served | None" = None, **settings: object) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SIROCCO_")}
         named = {f"SIROCCO_{name.upper()}": str(value) for name, value in settings.items()}
-        self._log = home.with_suffix(".log")
-        with self._log.open("ab") as log:
+        self.home, self.log = home, home.with_suffix(".log")
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [SIROCCO, "serve", "--port", "0", "--threads", "1"],
                 env={**environment, **named, "SIROCCO_HOME": str(home)},
@@ -43,7 +46,7 @@ class Served:
                 break
         found = re.search(r"(http://127\.0\.0\.1:\d+)(/client/\S+)", text)
         secret = re.search(r"API token +(\S{40})", text)
-        assert found, self._log.read_text()
+        assert found, self.log.read_text()
         self.headers: dict[str, str] = {} if before is None else before.headers
         if before is None:
             assert secret
@@ -52,7 +55,7 @@ class Served:
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Lines of the log with this event; every line must be JSON."""
-        lines = [json.loads(line) for line in self._log.read_text().splitlines()]
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [line for line in lines if line["event"] == event]
 
     @property
