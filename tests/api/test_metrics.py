@@ -92,9 +92,9 @@ def test_what_is_refused_unread_is_counted(server, counted, monkeypatch):
 
 def test_an_engine_tells_its_load(server, counted, gate):
     blocks = server.engine.scheduler.blocks.n_blocks
+    gate.open(3)  # before the first event there is no answer
     with httpx.stream("POST", server.path(), json={**GREEDY, "stream": True},
                       headers=server.headers, timeout=60) as answer:  # fmt: skip
-        gate.open(3)
         next(answer.iter_bytes())
         wait_until(lambda: counted("sirocco_running_sequences", model=MODEL) == 1)
         wait_until(lambda: 0 < counted("sirocco_kv_blocks_used", model=MODEL) < blocks)
