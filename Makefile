@@ -75,7 +75,7 @@ bench-peer: $(VENV)/.package ## compare with llama.cpp, which is built first; op
 	@$(BIN)/python $(PEER_BENCHMARK) $(ARGS)
 
 clean: ## remove .venv, clients, builds and caches
-	rm -rf $(VENV) $(CLIENTS) $(NODE_CLIENTS)/node_modules $(WORKER_NODE)/node_modules playground/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) $(NODE_CLIENTS)/node_modules $(WORKER_NODE)/node_modules playground/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps below live in what they are about, because they say what is in it.

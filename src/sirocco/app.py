@@ -22,6 +22,7 @@ from sirocco.api import (
     usage_report,
 )
 from sirocco.api.batch import BatchAnswers
+from sirocco.api.document import openapi_document
 from sirocco.api.errors import add_error_handlers
 from sirocco.api.metrics import RequestCounting
 from sirocco.api.openai import chat, completions, responses
@@ -131,6 +132,7 @@ def create_app(
     app.include_router(health.router, tags=["Health"])
     app.include_router(metrics.router, tags=["Health"])
     app.include_router(playground.router)
+    app.openapi = openapi_document(app)  # type: ignore[method-assign]
     add_error_handlers(app)
     app.add_middleware(LoadShedding)
     app.add_middleware(RequestCounting)  # outside of it: what is refused is counted, too

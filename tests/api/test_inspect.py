@@ -342,3 +342,12 @@ def test_an_answer_that_is_over_is_not_there(server):
 
     assert refusal_of(response)[:2] == (404, 7003)
     assert json.loads(response.text)["result"] is None
+
+
+def test_an_answer_that_is_looked_at_cannot_be_posted_to(server):
+    url = f"{server.url}/client/v4/accounts/{server.account_id}/ai/inspect/requests/{'0' * 32}"
+
+    response = httpx.post(url, json={}, headers=server.headers)
+
+    assert (response.status_code, response.json()["errors"][0]["code"]) == (405, 7001)
+    assert response.headers["allow"] == "GET"

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
@@ -12,13 +12,17 @@ from sirocco.api.answering import told_headers
 from sirocco.api.auth import CallerOfAccount, ReaderOfAccount
 from sirocco.api.body import members_of
 from sirocco.api.disconnect import unless_disconnected
+from sirocco.api.document import GENERATING, LOOKING, answers, body
 from sirocco.api.errors import request_id_of
 from sirocco.engine.block_view import BlockView, SequenceView
 from sirocco.engine.inspection.shape import EngineShape
+from sirocco.errors import Aborted, EngineFault, UnknownRequest
 from sirocco.service.inspector import InspectionJob, Inspector, Look
 from sirocco.service.service import Job
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.types import SamplingParams, TokenLogprob
+from sirocco.wire.answers import Blocks, Inspected, Success
+from sirocco.wire.body_schema import body_schema, with_one_subject
 from sirocco.wire.envelope import JsonObject, success
 from sirocco.wire.inspection import (
     InspectionBody,
@@ -31,15 +35,14 @@ from sirocco.wire.text_generation import NEURONS_HEADER, neurons_header, usage
 
 router = APIRouter(prefix="/accounts/{account_id}/ai/inspect")
 
-_BODY_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": InspectionBody.model_json_schema()}},
-    }
-}
+_BODY = with_one_subject(body_schema(InspectionBody))
 
 
-@router.get("/requests/{request_id}", summary="Which blocks of the KV cache an answer holds")
+@router.get(
+    "/requests/{request_id}",
+    summary="Which blocks of the KV cache an answer holds",
+    responses=answers(Success[Blocks], (*LOOKING, UnknownRequest, EngineFault, Aborted)),
+)
 async def blocks_of_request(
     request: Request, request_id: str, caller: ReaderOfAccount
 ) -> Response:  # fmt: skip
@@ -50,14 +53,19 @@ async def blocks_of_request(
 
 
 @router.post(
-    "/{model_id:path}", summary="Look inside of a model at work", openapi_extra=_BODY_SCHEMA
+    "/{model_id:path}",
+    summary="Look inside of a model at work",
+    openapi_extra=body(_BODY),
+    responses=answers(Success[Inspected], GENERATING),
 )
 async def inspect_model(request: Request, model_id: str, caller: CallerOfAccount) -> Response:
     """Tell a text's tokens, what the model expected in their places, and what its heads look at."""
+    if model_id.startswith("requests/"):  # an address of the other route
+        raise HTTPException(405, headers={"allow": "GET"})
     members = await members_of(request)
-    body = read_inspection(members)
+    inputs = read_inspection(members)
     asking = _inspector(request).inspect(
-        caller, model_id, _job_of(body), request_id=request_id_of(request)
+        caller, model_id, _job_of(inputs), request_id=request_id_of(request)
     )
     look = await unless_disconnected(request.receive, asking)
     try:

@@ -7,25 +7,33 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from sirocco.api.auth import ReaderOfAccount
+from sirocco.api.document import SEARCHING, answers
 from sirocco.catalog import Catalog, CatalogEntry
 from sirocco.catalog.price import FREE
 from sirocco.catalog.search import Search, page_of, source_of
-from sirocco.errors import InvalidInput
+from sirocco.errors import InvalidInput, UnknownModel
 from sirocco.wire import models as wire
+from sirocco.wire.answers import ModelRow, ModelSchemas, Named, Page, Success, Task
+from sirocco.wire.body_schema import query_parameters
 from sirocco.wire.envelope import JsonObject, success
 from sirocco.wire.model_schema import input_schema, output_schema
 
 router = APIRouter(prefix="/accounts/{account_id}/ai")
 
-_QUERY = {
+_QUERY = query_parameters(wire.ModelsQuery)
+_MODEL = {
     "parameters": [
-        {"name": name, "in": "query", "required": False, "schema": schema}
-        for name, schema in wire.ModelsQuery.model_json_schema()["properties"].items()
+        {"name": "model", "in": "query", "required": True, "schema": {"type": "string"}}
     ]
-}
+}  # fmt: skip
 
 
-@router.get("/models/search", summary="Search the catalogue", openapi_extra=_QUERY)
+@router.get(
+    "/models/search",
+    summary="Search the catalogue",
+    openapi_extra=_QUERY,
+    responses=answers(Page[ModelRow], SEARCHING),
+)
 async def search_models(request: Request, caller: ReaderOfAccount) -> Response:  # noqa: ARG001
     """List the models that match, page by page; a page beyond the last one is empty."""
     return models_page(request, request.query_params)
@@ -40,18 +48,27 @@ def models_page(request: Request, parameters: Mapping[str, str]) -> Response:
     return _page(query, found)
 
 
-@router.get("/models/schema", summary="Schemas of a model's input and output")
-async def model_schema(
-    request: Request, caller: ReaderOfAccount, model: str | None = None  # noqa: ARG001
-) -> Response:  # fmt: skip
+@router.get(
+    "/models/schema",
+    summary="Schemas of a model's input and output",
+    openapi_extra=_MODEL,
+    responses=answers(Success[ModelSchemas], (*SEARCHING, UnknownModel)),
+)
+async def model_schema(request: Request, caller: ReaderOfAccount) -> Response:  # noqa: ARG001
     """Describe the body and the answer of a model as JSON Schemas."""
+    model = request.query_params.get("model")
     if not model:
         raise InvalidInput("required properties at '/' are 'model'")
     _catalog(request).find(model)
     return JSONResponse(success({"input": input_schema(), "output": output_schema()}))
 
 
-@router.get("/tasks/search", summary="Tasks that the catalogue has models for")
+@router.get(
+    "/tasks/search",
+    summary="Tasks that the catalogue has models for",
+    openapi_extra=_QUERY,
+    responses=answers(Page[Task], SEARCHING),
+)
 async def search_tasks(request: Request, caller: ReaderOfAccount) -> Response:  # noqa: ARG001
     """List the tasks."""
     names = dict.fromkeys(entry.task for entry in _catalog(request).entries)
@@ -59,7 +76,12 @@ async def search_tasks(request: Request, caller: ReaderOfAccount) -> Response:  
     return _page(query, [wire.task(name) for name in names])
 
 
-@router.get("/authors/search", summary="Authors of the catalogue's models")
+@router.get(
+    "/authors/search",
+    summary="Authors of the catalogue's models",
+    openapi_extra=_QUERY,
+    responses=answers(Page[Named], SEARCHING),
+)
 async def search_authors(request: Request, caller: ReaderOfAccount) -> Response:  # noqa: ARG001
     """List the authors."""
     names = dict.fromkeys(entry.author for entry in _catalog(request).entries)

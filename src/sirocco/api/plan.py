@@ -7,8 +7,9 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from sirocco.api.auth import ReaderOfAccount
+from sirocco.api.document import LOOKING, SEARCHING, answers
 from sirocco.catalog import Catalog
-from sirocco.errors import ConfigError, InvalidInput
+from sirocco.errors import ConfigError, InvalidInput, UnknownModel
 from sirocco.kvcache.format import KV_FORMATS
 from sirocco.model.config import ModelConfig
 from sirocco.plan.curves import over_batches, over_contexts
@@ -18,21 +19,23 @@ from sirocco.plan.needs import BITS_PER_WEIGHT
 from sirocco.plan.planning import Question, plan
 from sirocco.plan.report import compared, row
 from sirocco.plan.subject import plannable, shape_of, weights_on
+from sirocco.wire.answers import PlanChoices, Planned, Success
+from sirocco.wire.body_schema import query_parameters
 from sirocco.wire.envelope import JsonObject, success
 from sirocco.wire.plan import PlanQuery, read_plan_query
 
 router = APIRouter(prefix="/accounts/{account_id}/ai/plan")
 
 _DEFAULT_CONTEXT = 4096
-_QUERY = {
-    "parameters": [
-        {"name": name, "in": "query", "required": False, "schema": schema}
-        for name, schema in PlanQuery.model_json_schema()["properties"].items()
-    ]
-}
+_QUERY = query_parameters(PlanQuery)
 
 
-@router.get("", summary="What fits, how fast it is, what it costs", openapi_extra=_QUERY)
+@router.get(
+    "",
+    summary="What fits, how fast it is, what it costs",
+    openapi_extra=_QUERY,
+    responses=answers(Success[Planned], (*SEARCHING, UnknownModel)),
+)
 async def make_plan(request: Request, caller: ReaderOfAccount) -> Response:  # noqa: ARG001
     """Plan a network on a machine; it is compared with itself as MHA, GQA and MQA."""
     query = read_plan_query(request.query_params)
@@ -42,7 +45,11 @@ async def make_plan(request: Request, caller: ReaderOfAccount) -> Response:  # n
         raise InvalidInput(str(error)) from error
 
 
-@router.get("/choices", summary="Models and machines that can be planned for")
+@router.get(
+    "/choices",
+    summary="Models and machines that can be planned for",
+    responses=answers(Success[PlanChoices], LOOKING),
+)
 async def list_choices(request: Request, caller: ReaderOfAccount) -> Response:  # noqa: ARG001
     """List what `GET …/ai/plan` takes. This machine is there once `sirocco plan` measured it."""
     local = _measured(request)

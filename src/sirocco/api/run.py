@@ -15,40 +15,31 @@ from sirocco.api.answering import (
 from sirocco.api.auth import CallerOfAccount
 from sirocco.api.batch import IDEMPOTENCY_HEADER, batch_answer
 from sirocco.api.body import members_of
+from sirocco.api.document import RUNNING, answers, body
 from sirocco.api.errors import REQUEST_ID_HEADER, request_id_of
 from sirocco.api.streaming import EventStream, run_events
 from sirocco.service.access import Caller
+from sirocco.wire.answers import RunAnswer
 from sirocco.wire.batch import is_batch
 from sirocco.wire.call import Call, call_of_body, call_of_path
 from sirocco.wire.envelope import success
-from sirocco.wire.text_generation import TextGeneration, read_text_generation
+from sirocco.wire.model_schema import named_body_schema, run_body_schema
+from sirocco.wire.text_generation import read_text_generation
 
 router = APIRouter()
 
-_BODY_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": TextGeneration.model_json_schema()}},
-    }
-}
-_NAMED_BODY_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "model": {"type": "string", "description": "a model id"},
-                        "input": {"type": "object", "description": "the other route's body"},
-                        "options": {"type": "object"},
-                    },
-                    "required": ["model", "input"],
-                }
-            }
-        },
-    }
-}
+_RUN_BODY = run_body_schema()
+_NAMED_BODY = named_body_schema(_RUN_BODY)
+_QUERY = {
+    "parameters": [
+        {
+            "name": "queueRequest", "in": "query", "required": False,
+            "schema": {"enum": ["true", "false", "1", "0"]},
+            "description": "The body is a batch. It may stand in `options` as well.",
+        }
+    ]
+}  # fmt: skip
+_ANSWERS = answers(RunAnswer, RUNNING, streams=True)
 
 
 # Before the other route, which would take the last slash for a model without a name.
@@ -56,7 +47,8 @@ _NAMED_BODY_SCHEMA = {
 @router.post(
     "/accounts/{account_id}/ai/run",
     summary="Run the model that the body names",
-    openapi_extra=_NAMED_BODY_SCHEMA,
+    openapi_extra=body(_NAMED_BODY) | _QUERY,
+    responses=_ANSWERS,
 )
 async def run_named_model(
     request: Request, account_id: str, caller: CallerOfAccount  # noqa: ARG001
@@ -70,7 +62,8 @@ async def run_named_model(
 @router.post(
     "/accounts/{account_id}/ai/run/{model_id:path}",
     summary="Run a text generation model",
-    openapi_extra=_BODY_SCHEMA,
+    openapi_extra=body(_RUN_BODY) | _QUERY,
+    responses=_ANSWERS,
 )
 async def run_model(
     request: Request, account_id: str, model_id: str, caller: CallerOfAccount  # noqa: ARG001

@@ -9,8 +9,10 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from sirocco.api.auth import ReaderOfAccount
+from sirocco.api.document import SEARCHING, answers
 from sirocco.errors import InvalidInput
-from sirocco.store.usage_totals import UsageTotal
+from sirocco.store.usage_totals import GROUPINGS, UsageTotal
+from sirocco.wire.answers import Success, UsageGroup
 from sirocco.wire.envelope import success
 
 if TYPE_CHECKING:
@@ -19,9 +21,26 @@ if TYPE_CHECKING:
 router = APIRouter()
 
 _DEFAULT_DAYS = 30
+_MOMENT = {
+    "type": "string", "description": "ISO 8601; without a zone it is UTC",
+    "anyOf": [{"format": "date"}, {"format": "date-time"}],
+}  # fmt: skip
+_QUERY = {
+    "parameters": [
+        {"name": name, "in": "query", "required": False, "schema": schema}
+        for name, schema in {
+            "by": {"enum": list(GROUPINGS)}, "since": _MOMENT, "until": _MOMENT,
+        }.items()
+    ]
+}  # fmt: skip
 
 
-@router.get("/accounts/{account_id}/ai/usage", summary="What the account used")
+@router.get(
+    "/accounts/{account_id}/ai/usage",
+    summary="What the account used",
+    openapi_extra=_QUERY,
+    responses=answers(Success[list[UsageGroup]], SEARCHING),
+)
 async def usage_report(request: Request, caller: ReaderOfAccount) -> Response:
     """Add up requests `by` day (default), model or token, from `since` until before `until`:
     dates or moments in ISO 8601, without a zone in UTC; by default the last 30 days.

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sirocco.wire.batch import Batch, Poll
+from sirocco.wire.body_schema import QUEUE_REQUEST, body_schema, with_one_subject
 from sirocco.wire.envelope import JsonObject
 from sirocco.wire.text_generation import TextGeneration
 
@@ -12,6 +14,9 @@ _SUBJECTS = ("prompt", "messages")
 _STANDARD = {"ge": "minimum", "le": "maximum"}
 _REFUSED = ("lora",)
 """Members that are read only to be refused."""
+
+
+_OPTIONS = {"anyOf": [{"$ref": "#/$defs/RunOptionsWithQueue"}, {"type": "null"}]}
 
 
 class TokenCounts(BaseModel):
@@ -50,6 +55,38 @@ def output_schema() -> JsonObject:
         ],
         "$defs": definitions,
     }
+
+
+def run_body_schema() -> JsonObject:
+    """Describe all that may be sent to a model for the API's description: batches, too."""
+    text = with_one_subject(body_schema(TextGeneration))
+    definitions = text.pop("$defs")
+    options = definitions.pop("RunOptions")
+    options["properties"]["queueRequest"] = QUEUE_REQUEST
+    definitions["RunOptionsWithQueue"] = options
+    text["properties"]["options"] = _OPTIONS
+    text["properties"]["response_format"]["anyOf"].append({"enum": [[], {}]})  # plain text
+    bodies = {"TextGeneration": text}
+    for model in (Batch, Poll):
+        bodies[model.__name__] = _without_definitions(body_schema(model))
+    references = [{"$ref": f"#/$defs/{name}"} for name in bodies]
+    return {"anyOf": references, "$defs": definitions | bodies}
+
+
+def named_body_schema(run_body: JsonObject) -> JsonObject:
+    """Describe the same with the model beside it."""
+    definitions = run_body["$defs"]
+    members = {
+        "model": {"type": "string", "description": "a model id"},
+        "input": {"anyOf": run_body["anyOf"]},
+        "options": _OPTIONS,
+    }
+    return {"type": "object", "properties": members, "required": ["model", "input"],
+            "$defs": definitions}  # fmt: skip
+
+
+def _without_definitions(schema: JsonObject) -> JsonObject:
+    return {name: part for name, part in schema.items() if name != "$defs"}
 
 
 def _branch(fields: Mapping[str, Any], subject: str) -> JsonObject:

@@ -45,7 +45,9 @@ Layer = Literal["gateway", "inference"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
+    """How a class of errors is told."""
+
     http: int
     code: int
     describe: Callable[[SiroccoError], str] = str
@@ -82,8 +84,13 @@ def failure(error: SiroccoError, request_id: str) -> JsonObject:
     return inference_failure(row.code, row.describe(error), request_id)
 
 
-def _row_of(error: SiroccoError) -> _Row:
-    return next(_ROWS[cls] for cls in type(error).__mro__ if cls in _ROWS)
+def public_row(error: type[SiroccoError]) -> Row:
+    """Return how a class of errors is told."""
+    return next(_ROWS[cls] for cls in error.__mro__ if cls in _ROWS)
+
+
+def _row_of(error: SiroccoError) -> Row:
+    return public_row(type(error))
 
 
 def _prefixed(prefix: str) -> Callable[[SiroccoError], str]:
@@ -94,59 +101,59 @@ def _fixed(text: str) -> Callable[[SiroccoError], str]:
     return lambda _error: text
 
 
-_ROWS: dict[type, _Row] = {
+_ROWS: dict[type, Row] = {
     # The public table has no code for a server's own fault. 1000 lies outside its ranges
     # (2xxx AI Gateway, 3xxx request, 5xxx model), so no client takes it for something else.
-    SiroccoError: _Row(500, 1000, _fixed("AiError: Internal server error")),
-    InputError: _Row(400, 5006, _prefixed("AiError: Bad input: Error: ")),
-    UnknownModel: _Row(400, 5007, _prefixed("AiError: No such model: ")),
+    SiroccoError: Row(500, 1000, _fixed("AiError: Internal server error")),
+    InputError: Row(400, 5006, _prefixed("AiError: Bad input: Error: ")),
+    UnknownModel: Row(400, 5007, _prefixed("AiError: No such model: ")),
     # As an account id that leads nowhere: an id of another account's request is none here.
-    UnknownRequest: _Row(404, 7003, str, "gateway"),
-    MissingBody: _Row(400, 3003, _prefixed("Request is missing headers or body: ")),
-    LoraNotSupported: _Row(405, 5005),
-    UnknownBatch: _Row(404, 5006, _prefixed("AiError: Bad input: Error: ")),
-    PromptTooLong: _Row(413, 5021),
-    RequestTooLarge: _Row(413, 3006),
+    UnknownRequest: Row(404, 7003, str, "gateway"),
+    MissingBody: Row(400, 3003, _prefixed("Request is missing headers or body: ")),
+    LoraNotSupported: Row(405, 5005),
+    UnknownBatch: Row(404, 5006, _prefixed("AiError: Bad input: Error: ")),
+    PromptTooLong: Row(413, 5021),
+    RequestTooLarge: Row(413, 3006),
     # Of what is wrong before a route is known, 6003 is the one code that was captured.
-    HeaderTooLarge: _Row(431, 6003, _prefixed("Invalid request headers: "), "gateway"),
-    MalformedRequest: _Row(400, 6003, _prefixed("Invalid request: "), "gateway"),
-    AuthError: _Row(401, 10000, _fixed("Authentication error"), "gateway"),
-    MissingCredentials: _Row(
+    HeaderTooLarge: Row(431, 6003, _prefixed("Invalid request headers: "), "gateway"),
+    MalformedRequest: Row(400, 6003, _prefixed("Invalid request: "), "gateway"),
+    AuthError: Row(401, 10000, _fixed("Authentication error"), "gateway"),
+    MissingCredentials: Row(
         400,
         9106,
         _fixed("Missing X-Auth-Key, X-Auth-Email or Authorization headers"),
         "gateway",
     ),
-    MalformedCredentials: _Row(
+    MalformedCredentials: Row(
         400,
         6003,
         _fixed("Invalid request headers"),
         "gateway",
         ({"code": 6111, "message": "Invalid format for Authorization header"},),
     ),
-    JunkCredentials: _Row(400, 9106, _fixed("Authentication failed (status: 400)"), "gateway"),
-    InvalidApiToken: _Row(401, 1000, _fixed("Invalid API Token"), "gateway"),
+    JunkCredentials: Row(400, 9106, _fixed("Authentication failed (status: 400)"), "gateway"),
+    InvalidApiToken: Row(401, 1000, _fixed("Invalid API Token"), "gateway"),
     # Both 401 and 403 were captured for an API token that is good, but not for this. Whoever
     # holds the account's other API tokens may be told that this one is the wrong one of them.
-    MissingScope: _Row(403, 10000, _fixed("Authentication error"), "gateway"),
-    LimitError: _Row(429, 3040, _fixed("Capacity temporarily exceeded, please try again.")),
+    MissingScope: Row(403, 10000, _fixed("Authentication error"), "gateway"),
+    LimitError: Row(429, 3040, _fixed("Capacity temporarily exceeded, please try again.")),
     # 3040 again, since the caller can only try later; 503 tells proxies to try another server.
-    Unavailable: _Row(503, 3040),
-    RateLimited: _Row(429, 3021, _fixed("rate limiting: inference request per min rate reached")),
+    Unavailable: Row(503, 3040),
+    RateLimited: Row(429, 3021, _fixed("rate limiting: inference request per min rate reached")),
     # The caller has to wait for its own requests, and is told how many there are.
-    BatchesFull: _Row(429, 3040),
+    BatchesFull: Row(429, 3040),
     # Documented is 3036, but what the public service sends is 4006, with this sentence's words
     # "daily free allocation of … neurons". Programs look for either of them.
-    DailyQuotaExceeded: _Row(429, 4006, _prefixed("AiError: ")),
-    Aborted: _Row(408, 3008),
-    TimedOut: _Row(408, 3007),
-    JsonNotMet: _Row(400, 5024, _fixed("AiError: JSON Mode couldn't be met")),
+    DailyQuotaExceeded: Row(429, 4006, _prefixed("AiError: ")),
+    Aborted: Row(408, 3008),
+    TimedOut: Row(408, 3007),
+    JsonNotMet: Row(400, 5024, _fixed("AiError: JSON Mode couldn't be met")),
     # The public service uses 5012 where the model server itself failed. There the status
     # is 422, but here the request was right, so it is 500: clients may try again.
-    ModelFault: _Row(500, 5012),
-    EngineFault: _Row(500, 5012),
+    ModelFault: Row(500, 5012),
+    EngineFault: Row(500, 5012),
     # The model id is right, so 5007 ("no such model") would send people after a typo. No
     # machine here can run it now, which is what 3040 says; 503 instead of 429 tells that the
     # caller did not ask too often, and clients retry both. The text says what is missing.
-    ModelNotInstalled: _Row(503, 3040),
+    ModelNotInstalled: Row(503, 3040),
 }

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from sirocco.api.answering import answer_headers, begun, whole, whole_answer
 from sirocco.api.auth import CallerOfAccount
 from sirocco.api.body import members_of
+from sirocco.api.document import GENERATING, answers, body
 from sirocco.api.streaming import EventStream, usage_of
 from sirocco.engine.process.messages import Piece
 from sirocco.service.answer import Answer, Spoken
@@ -16,6 +17,8 @@ from sirocco.service.tool_reader import ToolReader
 from sirocco.tokenizer.tools import CallsRead
 from sirocco.types import FinishReason
 from sirocco.wire import sse
+from sirocco.wire.answers import ChatAnswer
+from sirocco.wire.body_schema import body_schema
 from sirocco.wire.envelope import JsonObject
 from sirocco.wire.openai import chat
 from sirocco.wire.openai.generation import unused_names
@@ -25,7 +28,12 @@ from sirocco.wire.sse import Padding
 router = APIRouter()
 
 
-@router.post("/accounts/{account_id}/ai/v1/chat/completions", summary="Answer a conversation")
+@router.post(
+    "/accounts/{account_id}/ai/v1/chat/completions",
+    summary="Answer a conversation",
+    openapi_extra=body(body_schema(chat.ChatCompletion, refused=chat.REFUSED)),
+    responses=answers(ChatAnswer, GENERATING, streams=True),
+)
 async def complete_chat(
     request: Request, account_id: str, caller: CallerOfAccount  # noqa: ARG001
 ) -> Response:  # fmt: skip

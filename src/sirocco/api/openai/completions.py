@@ -8,10 +8,13 @@ from starlette.responses import Response
 from sirocco.api.answering import answer_headers, begun, whole, whole_answer
 from sirocco.api.auth import CallerOfAccount
 from sirocco.api.body import members_of
+from sirocco.api.document import GENERATING, answers, body
 from sirocco.api.streaming import EventStream, usage_of
 from sirocco.service.answer import Answer
 from sirocco.service.service import Job
 from sirocco.wire import sse
+from sirocco.wire.answers import CompletionAnswer
+from sirocco.wire.body_schema import body_schema
 from sirocco.wire.openai import completions
 from sirocco.wire.openai.generation import unused_names
 from sirocco.wire.openai.logprobs import completion_logprobs
@@ -19,7 +22,12 @@ from sirocco.wire.openai.logprobs import completion_logprobs
 router = APIRouter()
 
 
-@router.post("/accounts/{account_id}/ai/v1/completions", summary="Go on with a text")
+@router.post(
+    "/accounts/{account_id}/ai/v1/completions",
+    summary="Go on with a text",
+    openapi_extra=body(body_schema(completions.Completion, refused=completions.REFUSED)),
+    responses=answers(CompletionAnswer, GENERATING, streams=True),
+)
 async def complete(
     request: Request, account_id: str, caller: CallerOfAccount  # noqa: ARG001
 ) -> Response:  # fmt: skip

@@ -7,7 +7,9 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from sirocco.api.auth import CallerOfAccount, ReaderOfAccount
+from sirocco.api.document import LOOKING, SEARCHING, answers
 from sirocco.errors import InvalidInput
+from sirocco.wire.answers import OpenAIModels
 
 if TYPE_CHECKING:
     from sirocco.service.service import Service
@@ -15,7 +17,11 @@ if TYPE_CHECKING:
 router = APIRouter()
 
 
-@router.get("/accounts/{account_id}/ai/v1/models", summary="List the models that are here")
+@router.get(
+    "/accounts/{account_id}/ai/v1/models",
+    summary="List the models that are here",
+    responses=answers(OpenAIModels, LOOKING),
+)
 async def list_models(
     request: Request, account_id: str, caller: ReaderOfAccount  # noqa: ARG001
 ) -> Response:  # fmt: skip
@@ -29,7 +35,12 @@ async def list_models(
     return JSONResponse({"object": "list", "data": models})
 
 
-@router.post("/accounts/{account_id}/ai/v1/embeddings", summary="Refused: no model embeds")
+@router.post(
+    "/accounts/{account_id}/ai/v1/embeddings",
+    summary="Refused: no model embeds",
+    status_code=400,
+    responses=answers(None, SEARCHING),
+)
 async def refuse_embeddings(account_id: str, caller: CallerOfAccount) -> Response:  # noqa: ARG001
     """Refuse: every model here generates text."""
     raise InvalidInput("no embedding model is served: the models here generate text")
