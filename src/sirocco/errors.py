@@ -25,6 +25,7 @@ SiroccoError
 │   ├── BatchesFull         too much of the account waits in batches
 │   ├── DailyQuotaExceeded  what the account may use in a day does not suffice
 │   └── Unavailable         the server is shutting down, or the engine does not start
+│       └── DatabaseAway    the database does not answer, or cannot write
 ├── Interrupted             the answer ended before it was whole
 │   ├── Aborted
 │   ├── TimedOut            it took longer than its time limit
@@ -156,6 +157,10 @@ class OutOfCapacity(LimitError):
 
 class Unavailable(LimitError):
     """Nobody is served at this moment: the server shuts down, or an engine does not come up."""
+
+
+class DatabaseAway(Unavailable):
+    """The database does not answer, or cannot write; the text says why, which is for the log."""
 
 
 class RateLimited(LimitError):

@@ -8,6 +8,7 @@ import pytest
 
 from sirocco.errors import (
     Aborted,
+    DatabaseAway,
     EngineFault,
     InvalidInput,
     OutOfCapacity,
@@ -125,7 +126,8 @@ def test_an_item_runs_with_the_limits_that_the_account_has_then(database, accoun
 
 
 @pytest.mark.parametrize(
-    "error", [OutOfCapacity("full"), Unavailable("starting"), Aborted("stopping")]
+    "error",
+    [OutOfCapacity("full"), Unavailable("starting"), DatabaseAway("away"), Aborted("stopping")],
 )
 def test_what_is_refused_for_now_is_tried_again_quietly(database, queue, run, error):
     batch = queue()

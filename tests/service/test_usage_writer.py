@@ -320,6 +320,29 @@ def test_a_full_disk_keeps_rows_in_memory_until_the_database_has_them(
     writer.close()
 
     assert kept(database, row) == ["r1"]
+    assert writer.is_safe
+
+
+def test_a_row_that_is_in_memory_alone_is_told_of_until_it_is_written(
+    database, row, spool_folder, monkeypatch
+):
+    log = FailingLog(database, n_failures=1)
+    writer = UsageWriter(log, Spool(spool_folder), retry_s=0.05)
+    assert writer.is_safe
+
+    def fail(_descriptor, _line):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sirocco.store.spool.os.write", fail)
+        patched.setattr(log, "n_failures", float("inf"))
+        writer.put(row)
+        assert not writer.is_safe
+    log.n_failures = 0
+
+    wait_until(lambda: writer.is_safe)
+    assert kept(database, row) == ["r1"]
+    writer.close()
 
 
 def test_a_folder_that_cannot_be_had_is_a_setup_error(tmp_path):

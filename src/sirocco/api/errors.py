@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from sirocco.errors import LimitError, ModelNotInstalled, SiroccoError
+from sirocco.errors import DatabaseAway, LimitError, ModelNotInstalled, SiroccoError
 from sirocco.wire.envelope import JsonObject, gateway_failure
 from sirocco.wire.status import failure, layer_of, status_of
 
@@ -64,6 +64,8 @@ def log_failure(error: SiroccoError, request_id: str) -> None:
     http_status, code = status_of(error)
     if isinstance(error, ModelNotInstalled):
         log.warning("no weights", request_id=request_id, reason=str(error))
+    elif isinstance(error, DatabaseAway):
+        log.error("the database is away", request_id=request_id, reason=str(error))
     elif http_status >= 500 and not isinstance(error, LimitError):
         log.error("request failed", request_id=request_id, code=code, reason=str(error))
 

@@ -28,6 +28,8 @@ class Health:
         faults = [f"the engine of {model_id} has stopped" for model_id in stopped]
         if self._service.is_draining:
             faults.append("the server is shutting down")
+        if not self._service.keeps_usage:
+            faults.append("usage cannot be written down")
         try:
             await asyncio.to_thread(self._database.ping)
         except Exception:

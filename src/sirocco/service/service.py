@@ -135,6 +135,14 @@ class Service:
         """The server is shutting down: nothing new is taken."""
         return self._is_draining
 
+    @property
+    def keeps_usage(self) -> bool:
+        """What requests use is written down; if the disk is full and the database away, it is not.
+
+        Answers that are live go on, and their usage waits in memory. New ones are refused.
+        """
+        return self._usage.is_safe
+
     def is_busy(self, model_id: str) -> bool:
         """Tell whether a model has no time left now; one that is not started has."""
         engine = self.running_engine(model_id)
@@ -225,9 +233,11 @@ class Service:
         return self.catalog.installed(asked)
 
     def check_open(self) -> None:
-        """Raise Unavailable while the server shuts down."""
+        """Raise Unavailable while the server shuts down, or could not write down what is used."""
         if self._is_draining:
             raise Unavailable("The server is shutting down.")
+        if not self.keeps_usage:
+            raise Unavailable("Usage cannot be written down at this moment.")
 
     def running_engine(self, model_id: str) -> EngineClient | None:
         """Return the engine that would answer for a model, if one runs; start nothing."""

@@ -97,6 +97,7 @@ class UsageWriter:
         self._usage = usage
         self._retry_s = retry_s
         self._rows = rows or Waiting()
+        self._unsafe: set[str] = set()  # request ids whose rows are in memory alone
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="sirocco-usage", daemon=True)
         self._thread.start()
@@ -106,10 +107,18 @@ class UsageWriter:
 
         When it returns, the row survives the end of the process, if there is a `Spool`.
         """
+        self._unsafe.add(row.request_id)  # first: it may be written before `put` has returned
         try:
             self._rows.put(row)
         except OSError:  # the disk is full, say; the database may still take it
             log.exception("usage is in memory alone", request_id=row.request_id)
+        else:
+            self._unsafe.discard(row.request_id)
+
+    @property
+    def is_safe(self) -> bool:
+        """Usage is written down where the process's end does not take it, or there is none."""
+        return not self._unsafe
 
     def close(self) -> None:
         """Write what was handed over, and stop. It blocks."""
@@ -128,6 +137,7 @@ class UsageWriter:
         while True:
             is_last_try = self._closing.is_set()
             if self._write(rows):
+                self._unsafe.difference_update(row.request_id for row in rows)
                 return self._rows.settle()
             if is_last_try:
                 return self._rows.leave()

@@ -7,9 +7,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Self
 
 from sqlalchemy import URL, Connection, Engine, select
-from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from sirocco.errors import ConfigError
+from sirocco.errors import ConfigError, DatabaseAway
 from sirocco.store.address import parse_url, shown_url, without_secrets
 from sirocco.store.migrate import upgrade
 from sirocco.store.postgresql import lock_migration, postgresql_engine, postgresql_reader
@@ -67,18 +74,21 @@ class Database:
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """Read: all statements inside see the same moment."""
-        with self._reader.connect() as connection:
+        """Read: all statements inside see the same moment. Raises: DatabaseAway."""
+        with _away_is_told(), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """Write: all of it is kept at the end, or none of it after an exception. Never nested."""
-        with self._write_lock, self._writer.begin() as connection:
+        """Write: all of it is kept at the end, or none of it after an exception. Never nested.
+
+        Raises: DatabaseAway. Then it was not kept, or its answer was lost.
+        """
+        with _away_is_told(), self._write_lock, self._writer.begin() as connection:
             yield connection
 
     def ping(self) -> None:
-        """Ask the database for nothing. Raises: SQLAlchemyError if it does not answer."""
+        """Ask the database for nothing. Raises: DatabaseAway if it does not answer."""
         with self.connect() as connection:
             connection.execute(select(1)).one()
 
@@ -89,6 +99,26 @@ class Database:
     def advice(self) -> str | None:
         """One sentence for the log at the start of a server, if the storage has a known fault."""
         return sqlite_advice() if self.dialect_name == "sqlite" else None
+
+
+@contextmanager
+def _away_is_told() -> Iterator[None]:
+    """Tell a database that cannot answer at this moment from a statement that is wrong."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as error:
+        if not _is_away(error):
+            raise
+        raise DatabaseAway(f"the database does not answer: {reason_of(error)}") from error
+
+
+def _is_away(error: SQLAlchemyError) -> bool:
+    if not isinstance(error, DBAPIError):
+        return True  # no connection came free in time
+    # SQLite's driver uses the one class for a full disk and for a statement that is no SQL.
+    is_wrong = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    is_away = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
+    return is_away and not is_wrong
 
 
 def _create_engine(url: URL) -> Engine:

@@ -13,6 +13,7 @@ from sirocco.errors import (
     AuthError,
     BatchesFull,
     DailyQuotaExceeded,
+    DatabaseAway,
     EngineFault,
     HeaderTooLarge,
     InputError,
@@ -139,6 +140,7 @@ _ROWS: dict[type, Row] = {
     LimitError: Row(429, 3040, _fixed("Capacity temporarily exceeded, please try again.")),
     # 3040 again, since the caller can only try later; 503 tells proxies to try another server.
     Unavailable: Row(503, 3040),
+    DatabaseAway: Row(503, 3040, _fixed("The database does not answer at this moment.")),
     RateLimited: Row(429, 3021, _fixed("rate limiting: inference request per min rate reached")),
     # The caller has to wait for its own requests, and is told how many there are.
     BatchesFull: Row(429, 3040),
