@@ -60,7 +60,7 @@ def held(server):
 def post(server, account, body, *, model_id=MODEL, headers=None, **options):
     account_id, own = account
     url = server.path(model_id, account_id)
-    return httpx.post(url, json=body, headers={**own, **(headers or {})}, timeout=60, **options)
+    return httpx.post(url, content=json.dumps(body), headers={**own, **(headers or {})}, timeout=60, **options)
 
 
 def submit(server, account, *requests, **options):
@@ -293,6 +293,8 @@ def test_who_may_only_look_may_not_queue_or_ask(server):
         ({"requests": [1]}, "true", "Type mismatch of '/requests/0'"),
         ({"requests": [{"external_reference": 5}]}, "true",
          "Type mismatch of '/requests/0/external_reference', 'integer' not in 'string'"),
+        ({"requests": [{"external_reference": "\ud800"}]}, "true",
+         r"'/requests/0/external_reference' must be Unicode text, got '\ud800'"),
         ({"requests": [{"external_reference": "x" * 257}]}, "true",
          "Length of '/requests/0/external_reference' must be <= 256, got 257"),
         ({"prompt": "x"}, "true", "required properties at '/' are 'requests'"),

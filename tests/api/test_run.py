@@ -200,6 +200,26 @@ def test_bad_input_is_refused_by_name_and_the_engine_goes_on(server, body, statu
     assert server.run(GREEDY).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("ai/run", {"model": "@cf/\ud800", "input": {"prompt": "x"}}),
+        (
+            "ai/v1/chat/completions",
+            {"model": "\udfff", "messages": [{"role": "user", "content": "x"}]},
+        ),
+        ("ai/v1/completions", {"model": MODEL, "prompt": "x", "logit_bias": {"\ud800": 1}}),
+        ("ai/v1/completions", {"model": MODEL, "prompt": "x", "logit_bias": {"\ud800": "x"}}),
+    ],
+)
+def test_half_a_surrogate_pair_in_what_an_error_repeats_is_no_fault_of_ours(server, path, body):
+    url = f"{server.url}/client/v4/accounts/{server.account_id}/{path}"
+
+    response = httpx.post(url, content=json.dumps(body), headers=server.headers, timeout=60)
+
+    assert response.status_code == 400
+
+
 def test_a_lone_surrogate_is_refused_not_a_crash(server):
     response = server.run(b'{"prompt": "a\\ud800b", "max_tokens": 2}')
 

@@ -160,8 +160,15 @@ def _item(index: int, request: Mapping[str, Any]) -> BatchItem:
         raise InvalidInput(
             f"Length of '{where}' must be <= {LONGEST_REFERENCE}, got {len(reference)}"
         )
+    if reference is not None and not _is_unicode(reference):
+        raise InvalidInput(f"'{where}' must be Unicode text, got {reference!r}")
     named = None if reference is None else json.dumps(reference)
     return BatchItem(json.dumps(_without_reference(request)), named)
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text can be sent back: JSON can name half a surrogate pair, which cannot."""
+    return text == text.encode("utf-8", "replace").decode()
 
 
 def _without_reference(request: Mapping[str, Any]) -> JsonObject:

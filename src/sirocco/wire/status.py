@@ -55,6 +55,10 @@ class Row:
     layer: Layer = "inference"
     error_chain: tuple[Mapping[str, object], ...] | None = None
 
+    def text(self, error: SiroccoError) -> str:
+        """Describe an error in text that can be sent: a body may name half a surrogate pair."""
+        return self.describe(error).encode("utf-8", "replace").decode()
+
 
 def status_of(error: SiroccoError) -> tuple[int, int]:
     """Return the HTTP status and the public error code."""
@@ -69,7 +73,7 @@ def describe(error: SiroccoError) -> str:
     installation, whose own texts may name its folders and belong in the log.
     """
     row = _row_of(error)
-    return row.describe(error)
+    return row.text(error)
 
 
 def layer_of(error: SiroccoError) -> Layer:
@@ -81,8 +85,8 @@ def failure(error: SiroccoError, request_id: str) -> JsonObject:
     """Return the whole envelope of this error; the gateway layer shows no request id."""
     row = _row_of(error)
     if row.layer == "gateway":
-        return gateway_failure(row.code, row.describe(error), error_chain=row.error_chain)
-    return inference_failure(row.code, row.describe(error), request_id)
+        return gateway_failure(row.code, row.text(error), error_chain=row.error_chain)
+    return inference_failure(row.code, row.text(error), request_id)
 
 
 def public_row(error: type[SiroccoError]) -> Row:
