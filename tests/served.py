@@ -55,8 +55,14 @@ class Served:
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Lines of the log with this event; every line must be JSON."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [line for line in lines if line["event"] == event]
+        return [line for line in self._lines() if line["event"] == event]
+
+    def lines(self, *levels: str) -> list[dict[str, Any]]:
+        """Lines of the log with one of these levels."""
+        return [line for line in self._lines() if line["level"] in levels]
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     @property
     def engine_pid(self) -> int:
