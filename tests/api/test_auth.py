@@ -40,16 +40,15 @@ def ask_every_route(server, headers, account_id=None) -> Iterator[tuple[str, htt
     """Answers of all guarded routes to the same credentials, each with its path."""
     routes = guarded_routes(server.app)
     assert ("POST", "/client/v4/accounts/{account_id}/ai/run/{model_id:path}") in routes
-    for method, path in routes:
-        filled = re.sub(r"\{account_id(:\w+)?\}", account_id or server.account_id, path)
-        filled = re.sub(r"\{model_id(:\w+)?\}", MODEL, filled)
-        filled = re.sub(r"\{\w+(:\w+)?\}", "0" * 32, filled)
-        yield (
-            path,
-            httpx.request(
-                method, server.url + filled, headers=headers, json={"prompt": "x"}, timeout=60
-            ),
-        )
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        for method, path in routes:
+            filled = re.sub(r"\{account_id(:\w+)?\}", account_id or server.account_id, path)
+            filled = re.sub(r"\{model_id(:\w+)?\}", MODEL, filled)
+            filled = re.sub(r"\{\w+(:\w+)?\}", "0" * 32, filled)
+            yield path, client.request(method, filled, headers=headers, json={"prompt": "x"})
+        through = {"MF-URL": "https://workers-binding.ai/run?version=3"}  # a door of a public page
+        answer = client.post("/", headers=through | headers, json={"inputs": {"prompt": "x"}})
+        yield "/", answer
 
 
 def bearer(secret) -> dict[str, str]:
@@ -127,7 +126,7 @@ def test_every_route_needs_one_scope_or_is_named_here(server):
                 allowed.setdefault(path, set()).add(scope)
 
     assert {path for path, scopes in allowed.items() if len(scopes) > 1} == needs_none
-    assert set(allowed) == {path for _, path in guarded_routes(server.app)}
+    assert set(allowed) == {path for _, path in guarded_routes(server.app)} | {"/"}
 
 
 @pytest.mark.parametrize(
@@ -148,10 +147,68 @@ def test_credentials_that_are_none_are_told_apart(server, headers, code, message
         assert (response.status_code, error["code"], error["message"]) == (400, code, message)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1@evil.example"])
-def test_a_hostile_host_header_opens_no_door(server, host):
-    for _, response in ask_every_route(server, {"Host": host}):
-        assert response.status_code == 400
+HOSTILE = (
+    {"Host": "127.0.0.1@evil.example", "Origin": "https://evil.example"},
+    {"Host": "evil.example", "Origin": "null", "Cookie": f"api_token={'a' * 40}",
+     "X-Auth-Email": "somebody@example.com", "X-Auth-Key": "0" * 37},
+    {"X-Forwarded-Host": "localhost", "X-Forwarded-For": "127.0.0.1", "Forwarded": "for=127.0.0.1",
+     "X-Original-URL": "/health/live", "X-Rewrite-URL": "/health/live",
+     "X-HTTP-Method-Override": "GET"},
+)  # fmt: skip
+"""Headers that elsewhere have opened doors."""
+
+BAD = {
+    "none": lambda _server: {},
+    "malformed": lambda _server: {"Authorization": "Basic eDp5"},
+    "junk": lambda _server: bearer("' OR 1=1 --"),
+    "unknown": lambda server: bearer(unknown(server)),
+    "revoked": lambda server: bearer(revoked(server)),
+    "expired": lambda server: bearer(expired(server)),
+    "foreign": lambda server: bearer(foreign(server)),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_no_header_makes_credentials_good_that_are_not(server, name):
+    """On every route, whichever there are: the answer is the refusal that it is without it."""
+    headers = BAD[name](server)
+    told = list(ask_every_route(server, headers))
+
+    for hostile in HOSTILE:
+        for (path, plain), (_, response) in zip(
+            told, ask_every_route(server, hostile | headers), strict=True
+        ):
+            if name == "foreign" and "{account_id}" not in path:  # its own account, and no other
+                assert server.account_id not in response.text
+                continue
+            assert response.status_code in (400, 401), (path, hostile)
+            assert response.text == plain.text, (path, hostile)
+
+
+def test_an_api_token_of_the_wrong_scope_is_refused_with_every_header(server):
+    secrets = {
+        scope: server.stores.api_tokens.create(server.account_id, name="x", scopes=[scope])[0]
+        for scope in SCOPES
+    }
+    n_refused = 0
+    for secret in secrets.values():
+        told = list(ask_every_route(server, bearer(secret)))
+        for hostile in HOSTILE:
+            for (path, plain), (_, response) in zip(
+                told, ask_every_route(server, hostile | bearer(secret)), strict=True
+            ):
+                if plain.status_code == 403:
+                    assert (response.status_code, response.text) == (403, plain.text), path
+                    n_refused += 1
+
+    assert n_refused >= len(HOSTILE) * len(guarded_routes(server.app)) / 2
+
+
+def test_no_page_of_another_origin_may_read_an_answer(server):
+    """No cookies, and no leave for other origins: a browser keeps what we answer to itself."""
+    for _, response in ask_every_route(server, {"Origin": "https://evil.example"}):
+        assert not [name for name in response.headers if name.startswith("access-control")]
+        assert "set-cookie" not in response.headers
 
 
 def test_an_account_id_that_cannot_be_one_is_not_routed(server):
