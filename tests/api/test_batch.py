@@ -60,7 +60,9 @@ def held(server):
 def post(server, account, body, *, model_id=MODEL, headers=None, **options):
     account_id, own = account
     url = server.path(model_id, account_id)
-    return httpx.post(url, content=json.dumps(body), headers={**own, **(headers or {})}, timeout=60, **options)
+    return httpx.post(
+        url, content=json.dumps(body), headers={**own, **(headers or {})}, timeout=60, **options
+    )
 
 
 def submit(server, account, *requests, **options):

@@ -194,6 +194,31 @@ def test_an_option_of_the_platform_arrives(run_script):
     assert body["answer"]["usage"]["completion_tokens"] == 2
 
 
+def test_a_script_queues_a_batch_and_asks_until_its_results_are_there(run_script):
+    requests = [
+        {"prompt": "x", "max_tokens": 2, "external_reference": "first"},
+        {"prompt": "x", "temperature": 9},
+    ]
+    with run_script(MODERN) as url:
+        queued = ask_modern(url, {"requests": requests}, options={"queueRequest": True}).json()
+        assert queued["answer"]["status"] == "queued", queued
+        question = {"request_id": queued["answer"]["request_id"]}
+        told = []
+
+        def is_done():
+            told.append(ask_modern(url, question).json()["answer"])
+            return "responses" in told[-1]
+
+        wait_until(is_done)
+
+    good, bad = told[-1]["responses"]
+    assert (good["success"], good["external_reference"]) == (True, "first")
+    assert good["result"]["usage"]["completion_tokens"] == 2
+    assert (bad["success"], bad["errors"][0]["code"]) == (False, 5006)
+    assert {answer["status"] for answer in told[:-1]} <= {"queued", "running"}
+    assert told[-1]["usage"]["completion_tokens"] == 2
+
+
 def test_a_server_behind_tls_is_asked_over_tls(tools, tmp_path):
     """What listens here does not speak it; that the runtime tries is seen from its first bytes."""
     code = (
