@@ -13,7 +13,7 @@ from tests.served import Served, wait_until
 
 MODEL = "@sirocco/breeze-instruct"
 SEED = 20_261_127
-N_PIECES, PIECE = 20, 5_000
+N_PIECES, PIECE = 40, 2_500
 """A night's requests; each piece can be had alone, by its name."""
 SOME = 2_000
 
