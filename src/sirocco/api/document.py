@@ -17,6 +17,7 @@ from sirocco.errors import (
     Aborted,
     BatchesFull,
     DailyQuotaExceeded,
+    DatabaseAway,
     EngineFault,
     InputError,
     InvalidApiToken,
@@ -47,14 +48,14 @@ from sirocco.wire.status import Layer, Row, public_row
 Errors = tuple[type[SiroccoError], ...]
 
 _CREDENTIALS: Errors = (MissingCredentials, MalformedCredentials, JunkCredentials)
-LOOKING: Errors = (*_CREDENTIALS, WrongCredentials, MissingScope, Unavailable, SiroccoError)
+LOOKING: Errors = (*_CREDENTIALS, WrongCredentials, MissingScope, DatabaseAway, SiroccoError)
 """What every route with a scope can answer."""
-VERIFYING: Errors = (*_CREDENTIALS, InvalidApiToken, Unavailable, SiroccoError)
+VERIFYING: Errors = (*_CREDENTIALS, InvalidApiToken, DatabaseAway, SiroccoError)
 SEARCHING: Errors = (*LOOKING, InputError)
 GENERATING: Errors = (
     *SEARCHING, MissingBody, RequestTooLarge, UnknownModel, ModelNotInstalled, PromptTooLong,
-    OutOfCapacity, RateLimited, DailyQuotaExceeded, Aborted, TimedOut, ModelFault, EngineFault,
-    JsonNotMet,
+    OutOfCapacity, Unavailable, RateLimited, DailyQuotaExceeded, Aborted, TimedOut,
+    ModelFault, EngineFault, JsonNotMet,
 )  # fmt: skip
 RUNNING: Errors = (*GENERATING, LoraNotSupported, BatchesFull, UnknownBatch)
 
