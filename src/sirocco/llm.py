@@ -1,5 +1,6 @@
 """The engine for a script: no server, no event loop. The same engine, step by step."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -10,7 +11,7 @@ from sirocco.catalog import Catalog
 from sirocco.catalog.template import template_of
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.engine import Engine, Piece
-from sirocco.engine.loading import choose_device, choose_weights, load_engine
+from sirocco.engine.loading import choose_device, config_for, load_engine, weights_for
 from sirocco.engine.request import Request
 from sirocco.engine.scoring import score
 from sirocco.errors import (
@@ -77,10 +78,12 @@ class LLM:
         model: a checkpoint folder in the Hugging Face layout, or an id of the catalogue whose
             weights are on this machine.
         device: auto, cpu or cuda.
-        weights: auto, float32, bfloat16, q8 or q4.
+        weights: auto, float32, bfloat16, q8 or q4; on a GPU fp8 or int4, too.
         max_seq_len, kv_cache_bytes, block_size: see `EngineConfig`.
         prefix_cache: compute a beginning that prompts share only once.
         template: name of a chat template, where the checkpoint does not tell it.
+
+    A GPU's memory may make less of what was asked for: a warning says so.
 
     Raises: ConfigError, ModelNotInstalled, CheckpointError, BackendUnavailable.
     """
@@ -100,7 +103,9 @@ class LLM:
         config = _engine_config(max_seq_len, kv_cache_bytes, block_size, prefix_cache)
         folder, known_template = _find(model)
         self._set_up(
-            load_engine(folder, device=device, weights=weights, config=config),
+            load_engine(
+                folder, device=device, weights=weights, config=config, on_note=warnings.warn
+            ),
             template or known_template,
         )
 
@@ -137,10 +142,10 @@ class LLM:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         place = choose_device(device)
-        network = random_model(
-            shape, seed=seed, weights=choose_weights(weights, shape, place), device=place
-        )
         config = _engine_config(max_seq_len, kv_cache_bytes, block_size, prefix_cache)
+        form = weights_for(weights, shape, place, config, warnings.warn)
+        network = random_model(shape, seed=seed, weights=form, device=place)
+        config = config_for(network, config, warnings.warn)
         return cls.of(Engine(network, ByteTokenizer(vocab_size=shape.vocab_size), config))
 
     @classmethod

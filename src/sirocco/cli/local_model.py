@@ -87,5 +87,6 @@ def _load(llm: "type[LLM]", entry: "CatalogEntry", settings: "Settings") -> "LLM
             entry.folder, device=settings.device, weights=settings.weights,
             config=settings.engine,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+            on_note=lambda note: print(f"note: {note}", file=sys.stderr),
         )  # fmt: skip
     return llm.of(engine, template=entry.template)

@@ -32,7 +32,8 @@ class EngineConfig:
         max_seq_len: prompt plus output tokens of one request; None is the model's own limit.
         block_size: positions in a block of the KV cache.
         kv_cache_bytes: size of the KV cache; None is enough for 8 sequences of full length,
-            but at most a quarter of the free memory.
+            but at most a quarter of the free memory. On a GPU it is enough for `max_running` of
+            them, but at most what is left (`fitting.py`).
         max_step_tokens: tokens that one step computes at most, over all sequences.
         step_target_s: seconds that a step should take: prompts are cut to that on a slow machine.
         max_running: sequences that hold blocks at the same time.
@@ -121,6 +122,7 @@ def free_memory_bytes(device: "torch.device") -> int:
     if device.type == "cuda":
         import torch  # noqa: PLC0415 - slow to import, and settings are read without it
 
+        torch.cuda.empty_cache()  # what torch keeps for itself is free, too
         return torch.cuda.mem_get_info(device)[0]
     try:
         # Unlike SC_AVPHYS_PAGES this counts the page cache, which yields to allocations.

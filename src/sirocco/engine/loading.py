@@ -5,11 +5,14 @@ from pathlib import Path
 
 import torch
 
+from sirocco.attention.choice import choose_attention, choose_kv_format
 from sirocco.engine.config import EngineConfig, free_memory_bytes
 from sirocco.engine.engine import Engine
+from sirocco.engine.fitting import choose_fitting, fit
 from sirocco.errors import BackendUnavailable, CheckpointError, ConfigError
 from sirocco.model.config import ModelConfig
 from sirocco.model.linear import FORMATS, WeightFormat
+from sirocco.model.transformer import Transformer
 from sirocco.model.weights import bits_of_checkpoint, check_checkpoint, load_model
 from sirocco.native import is_built
 from sirocco.tokenizer import Tokenizer, load_tokenizer
@@ -22,6 +25,9 @@ _MEMORY_SHARE = 0.7
 _SMALL = 300_000_000
 """Parameters up to which float32 is fast enough on a CPU, so that nothing need be rounded."""
 
+_LEAST_CAPABILITY = {"bfloat16": (0, 0), "fp8": (8, 9), "int4": (8, 0)}
+"""Compute capability from which on a GPU multiplies each format; torch emulates bfloat16."""
+
 
 def load_engine(
     folder: Path,
@@ -30,22 +36,67 @@ def load_engine(
     weights: str = "auto",
     config: EngineConfig | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Engine:
     """Load weights and tokenizer of a checkpoint into an engine.
 
+    Args:
+        on_note: told, in a sentence, what is less than was asked for, because a GPU's memory is.
+
     Raises: CheckpointError; BackendUnavailable; ConfigError.
     """
+    config, note = config or EngineConfig(), on_note or (lambda _: None)
     shape = ModelConfig.from_folder(folder)
     tokenizer = _load_tokenizer(folder, shape)
     place = choose_device(device)
     stored_bits = bits_of_checkpoint(folder)
     if weights == "auto" and stored_bits is not None:
         weights = f"q{stored_bits}"
-    form = choose_weights(weights, shape, place)
+    form = weights_for(weights, shape, place, config, note)
     model = load_model(folder, device=place, weights=form, on_progress=on_progress)
     if place.type == "cuda":
         model.fuse()
-    return Engine(model, tokenizer, config)
+    return Engine(model, tokenizer, config_for(model, config, note))
+
+
+def weights_for(
+    weights: str, shape: ModelConfig, device: torch.device, config: EngineConfig,
+    note: Callable[[str], None],
+) -> WeightFormat:  # fmt: skip
+    """Choose the format of weights; on a GPU one that fits beside the least that must run.
+
+    Raises: BackendUnavailable; ConfigError.
+    """
+    form = choose_weights(weights, shape, device)
+    if device.type != "cuda":
+        return form
+    smaller = [FORMATS[name] for name in ("bfloat16", "fp8", "int4") if _runs(name, device)]
+    form, sentence = choose_fitting(
+        shape, config, form, [f for f in smaller if f != form],
+        free_bytes=free_memory_bytes(device), is_fixed=weights != "auto",
+    )  # fmt: skip
+    if sentence is not None:
+        note(sentence)
+    return form
+
+
+def config_for(
+    model: Transformer, config: EngineConfig, note: Callable[[str], None]
+) -> EngineConfig:
+    """Fit an engine's sizes into what a GPU has left beside the weights; a CPU takes them as is.
+
+    Raises: BackendUnavailable; ConfigError.
+    """
+    if model.device.type != "cuda":
+        return config
+    attention = choose_attention(config.attention, device=model.device)
+    kv_format = choose_kv_format(
+        config.kv_format, dtype=model.dtype, rounds_weights=False, attention=attention
+    )
+    fitted = fit(model.config, config, kv_format, free_bytes=free_memory_bytes(model.device))
+    if fitted.note is not None:
+        note(fitted.note)
+    return fitted.config
 
 
 def check_loadable(folder: Path) -> None:
@@ -80,8 +131,9 @@ def choose_device(name: str) -> torch.device:
 def choose_weights(weights: str, shape: ModelConfig, device: torch.device) -> WeightFormat:
     """Find the format by its name; `auto` looks at the device, the model's size, and the memory.
 
-    On a GPU it is bfloat16. On a CPU it is float32 for a small model, q8 for a large one if it
-    fits into memory, and else q4; without the C++ kernels float32, or bfloat16 if that is too big.
+    On a GPU it is bfloat16, where that fits (`weights_for`). On a CPU it is float32 for a small
+    model, q8 for a large one if it fits into memory, and else q4; without the C++ kernels float32,
+    or bfloat16 if that is too big.
 
     Raises: BackendUnavailable if the device or this installation lacks the format; ConfigError for
         an unknown one.
@@ -107,11 +159,16 @@ def choose_weights(weights: str, shape: ModelConfig, device: torch.device) -> We
     return FORMATS["float32" if _fits(FORMATS["float32"], shape, device) else "bfloat16"]
 
 
+def _runs(name: str, device: torch.device) -> bool:
+    """Tell whether a GPU has products of this format."""
+    return torch.cuda.get_device_capability(device) >= _LEAST_CAPABILITY[name]
+
+
 def _check_scaled(form: WeightFormat, device: torch.device) -> None:
     """Refuse a format for GPUs where there is none, or one that is too old for it."""
     if device.type != "cuda":
         raise BackendUnavailable(f"weights {form.name} need a GPU; the device is {device.type}")
-    least = (8, 9) if form.scaled_bits == 8 else (8, 0)
+    least = _LEAST_CAPABILITY[form.name]
     capability = torch.cuda.get_device_capability(device)
     if capability < least:
         raise BackendUnavailable(

@@ -54,6 +54,15 @@ class WeightFormat:
         """Tell whether a matrix with rows of this length is rounded."""
         return self.bits is not None and n_columns % GROUP == 0
 
+    def scales(self, name: str, shape: Sequence[int]) -> bool:
+        """Tell whether a linear layer's parameter is rounded for a GPU, by its name and [N, K].
+
+        The head is not, nor is a matrix that torch's products do not take.
+        """
+        if self.scaled_bits is None or name == "head.weight":
+            return False
+        return shape[0] % 16 == 0 and shape[1] % (16 if self.scaled_bits == 8 else INT4_GROUP) == 0
+
 
 PLAIN = WeightFormat("float32", torch.float32)
 """torch's own layers, which can be trained."""
@@ -172,23 +181,11 @@ def place(model: nn.Module, name: str, weight: Tensor, form: WeightFormat) -> No
         if matrix is not None:
             place_matrix(model, name, matrix)
             return
-    if isinstance(owner, nn.Linear) and (layer := _scaled(name, weight, form)) is not None:
-        _put(model, name, layer)
+    if isinstance(owner, nn.Linear) and form.scales(name, weight.shape):
+        _put(model, name, Fp8Linear.of(weight) if form.scaled_bits == 8 else Int4Linear(weight))
         return
     parameter = nn.Parameter(weight.to(form.dtype), requires_grad=False)
     setattr(owner, name.rpartition(".")[2], parameter)
-
-
-def _scaled(name: str, weight: Tensor, form: WeightFormat) -> nn.Module | None:
-    """Round a matrix for a GPU; None for the head, and where its shape does not suit."""
-    n_rows, n_columns = weight.shape
-    if name == "head.weight" or n_rows % 16:
-        return None
-    if form.scaled_bits == 8 and n_columns % 16 == 0:
-        return Fp8Linear.of(weight)
-    if form.scaled_bits == 4 and n_columns % INT4_GROUP == 0:
-        return Int4Linear(weight)
-    return None
 
 
 def _native_matrix(weight: Tensor, form: WeightFormat) -> Matrix | None:

@@ -59,7 +59,11 @@ def _load(start: Start) -> "Engine":
     if start.threads is not None and native.is_built():
         native.set_n_threads(start.threads)
     engine = load_engine(
-        Path(start.folder), device=start.device, weights=start.weights, config=start.config
+        Path(start.folder),
+        device=start.device,
+        weights=start.weights,
+        config=start.config,
+        on_note=log.warning,
     )
     if engine.model.is_batch_invariant:
         _keep_torch_to_one_thread()
