@@ -33,6 +33,7 @@ from _report import arguments, finish
 
 from sirocco.attention.base import Span
 from sirocco.attention.dense import dense_attention
+from sirocco.attention.flashinfer_paged import FlashInferBackend, has_flashinfer
 from sirocco.attention.triton_paged import TritonPagedBackend
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.engine import Engine
@@ -192,6 +193,12 @@ def correctness(visit: Visit) -> Iterator[Row]:
         with _engine(visit, model, max_running=4, attention=attention) as engine:
             tokens[attention] = _generated(engine, n_in=visit.sizes.n_in, n_out=8, batch=3)
     yield {"same_tokens_as_sdpa_in_float32": tokens["sdpa"] == tokens["triton"]}
+    if has_flashinfer() and not visit.is_rehearsal:
+        q, k, v = _random_qkv(shape, length, torch.float16, visit.device)
+        ours = _attended(visit, (q, k, v), [length - 1, 1], torch.float16)
+        theirs = _attended(visit, (q, k, v), [length - 1, 1], torch.float16, FlashInferBackend)
+        yield {"largest_difference_to_flashinfer":
+               round((ours.float() - theirs.float()).abs().max().item(), 5)}  # fmt: skip
 
 
 def ceilings(visit: Visit) -> Iterator[Row]:
@@ -207,20 +214,31 @@ def ceilings(visit: Visit) -> Iterator[Row]:
 
 
 def kernel(visit: Visit) -> Iterator[Row]:
-    """How much of the copy bandwidth does attention reach in decode?"""
+    """How much of the copy bandwidth does attention reach in decode, ours and FlashInfer's?"""
     sizes = visit.sizes
     batch, context = sizes.kernel_batch, sizes.contexts[-1]
-    for dtype in (torch.bfloat16, torch.float8_e4m3fn):
-        cache, backend = _filled(visit, sizes.shape, batch * -(-context // 16), dtype)
+    for name, dtype in (
+        ("triton", torch.bfloat16), ("triton", torch.float8_e4m3fn), ("flashinfer", torch.bfloat16)
+    ):  # fmt: skip
+        if name == "flashinfer" and (visit.is_rehearsal or not has_flashinfer()):
+            yield {"kernel": name, "left_out": "it needs a card, and to be installed"}
+            continue
+        cache, ours = _filled(visit, sizes.shape, batch * -(-context // 16), dtype)
         tables = torch.randperm(batch * -(-context // 16)).view(batch, -1).tolist()
+        backend: Any = ours
+        if name == "flashinfer":
+            backend = FlashInferBackend(
+                cache, group_size=sizes.shape.group_size, window=sizes.shape.window
+            )
         plan = backend.plan([Span(context - 1, 1, table) for table in tables])
         q, k, v = _random_qkv(sizes.shape, batch, torch.bfloat16, visit.device)
         seconds = visit.seconds(lambda: backend.attend(q, k, v, 0, plan))  # noqa: B023 - called now
         n_read = batch * min(context, sizes.shape.window or context)
         n_bytes = n_read * 2 * sizes.shape.n_kv_heads * (
             sizes.shape.head_dim * dtype.itemsize + 4 * cache.has_scales)  # fmt: skip
-        yield {"cache": str(dtype).removeprefix("torch."), "batch": batch, "context": context,
-               "us": round(seconds * 1e6, 1), "gb_per_s": round(n_bytes / seconds / 1e9, 1),
+        yield {"kernel": name, "cache": str(dtype).removeprefix("torch."),
+               "batch": batch, "context": context, "us": round(seconds * 1e6, 1),
+               "gb_per_s": round(n_bytes / seconds / 1e9, 1),
                "of_copy": round(n_bytes / seconds / visit.copy_bytes_per_s, 3)}  # fmt: skip
 
 
@@ -380,11 +398,13 @@ def _write_vocabulary(folder: Path, n_words: int) -> None:
 
 
 def _attended(
-    visit: Visit, qkv: tuple[torch.Tensor, ...], chunks: list[int], dtype: torch.dtype
-) -> torch.Tensor:
+    visit: Visit, qkv: tuple[torch.Tensor, ...], chunks: list[int], dtype: torch.dtype,
+    make: Callable[..., Any] = TritonPagedBackend,
+) -> torch.Tensor:  # fmt: skip
     """Attend over blocks, chunk by chunk."""
-    length = len(qkv[0])
-    _, backend = _filled(visit, visit.sizes.shape, -(-length // 16), dtype)
+    length, shape = len(qkv[0]), visit.sizes.shape
+    cache, _ = _filled(visit, shape, -(-length // 16), dtype)
+    backend = make(cache, group_size=shape.group_size, window=shape.window)
     table = list(range(-(-length // 16)))[::-1]
     outs, done = [], 0
     for n in chunks:

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     max_seq_len: int | None = Field(None, ge=1, description="tokens of a request; model's own")
     kv_cache_bytes: int | None = Field(None, ge=1, description="size of each model's KV cache")
     block_size: int = Field(16, ge=1, le=1024, description="positions in a block")
-    attention: Literal["auto", "native", "triton", "sdpa"] = Field(
+    attention: Literal["auto", "native", "triton", "flashinfer", "sdpa"] = Field(
         "auto", description="what computes attention"
     )
     kv_format: Literal["auto", "float32", "float16", "bfloat16", "int8", "fp8"] = Field(

@@ -1,6 +1,7 @@
 """Which backend computes attention, and how its cache writes keys and values down.
 
 `native` is for the CPU, `triton` for a GPU, and `sdpa` for every device, without kernels of ours.
+`flashinfer`, an extra, is other people's kernels for a GPU.
 """
 
 import importlib.util
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from sirocco.attention.base import AttentionBackend
+from sirocco.attention.flashinfer_paged import FlashInferBackend, has_flashinfer
 from sirocco.attention.native_paged import NativePagedBackend
 from sirocco.attention.sdpa import SdpaBackend
 from sirocco.errors import BackendUnavailable, ConfigError
@@ -24,7 +26,7 @@ from sirocco.kvcache.format import (
 from sirocco.kvcache.pool import KVCache, NativeKVCache
 from sirocco.native import is_built
 
-AttentionName = Literal["native", "triton", "sdpa"]
+AttentionName = Literal["native", "triton", "flashinfer", "sdpa"]
 
 _DTYPES = {
     "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
@@ -51,8 +53,17 @@ def choose_attention(name: str, *, device: torch.device) -> AttentionName:
                 "attention 'triton' needs the package triton: pip install 'sirocco[gpu]'"
             )
         return "triton"
+    if name == "flashinfer":
+        if device.type != "cuda" or not has_flashinfer():
+            raise BackendUnavailable(
+                "attention 'flashinfer' needs a GPU and the package: "
+                "pip install 'sirocco[flashinfer]'"
+            )
+        return "flashinfer"
     if name != "sdpa":
-        raise ConfigError(f"attention must be auto, native, triton or sdpa, got {name!r}")
+        raise ConfigError(
+            f"attention must be auto, native, triton, flashinfer or sdpa, got {name!r}"
+        )
     return "sdpa"
 
 
@@ -72,7 +83,10 @@ def choose_kv_format(
     Raises: BackendUnavailable for a format that the backend lacks.
     """
     own = {torch.bfloat16: BFLOAT16, torch.float16: FLOAT16}.get(dtype, FLOAT32)
-    formats = {"native": KV_FORMATS, "triton": TRITON_FORMATS, "sdpa": {own.name: own}}[attention]
+    formats = {
+        "native": KV_FORMATS, "triton": TRITON_FORMATS, "sdpa": {own.name: own},
+        "flashinfer": {f.name: f for f in (FLOAT16, BFLOAT16)},
+    }[attention]  # fmt: skip
     if name != "auto":
         if name not in formats:
             raise BackendUnavailable(
@@ -107,6 +121,8 @@ def make_backend(
     if attention == "native":
         return NativePagedBackend(NativeKVCache(**sizes, format=kv_format), window=window)
     cache = KVCache(**sizes, dtype=_DTYPES[kv_format.name], device=device)
+    if attention == "flashinfer":
+        return FlashInferBackend(cache, group_size=group_size, window=window)
     if attention == "sdpa":
         return SdpaBackend(cache, window=window)
     from sirocco.attention.triton_paged import TritonPagedBackend  # noqa: PLC0415 - an extra

@@ -48,7 +48,7 @@ def serve(
     ] = None,
     attention: Annotated[
         str | None,
-        typer.Option(help="Computed by auto, native, triton or sdpa (default: auto)."),
+        typer.Option(help="Computed by auto, native, triton, flashinfer or sdpa (default: auto)."),
     ] = None,
     kv_format: Annotated[
         str | None,

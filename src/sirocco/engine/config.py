@@ -13,7 +13,7 @@ from sirocco.model.config import ModelConfig
 if TYPE_CHECKING:
     import torch
 
-_ATTENTION = ("auto", "native", "triton", "sdpa")
+_ATTENTION = ("auto", "native", "triton", "flashinfer", "sdpa")
 
 _KV_FORMATS = ("auto", *{**KV_FORMATS, **TRITON_FORMATS})
 
@@ -38,7 +38,7 @@ class EngineConfig:
         step_target_s: seconds that a step should take: prompts are cut to that on a slow machine.
         max_running: sequences that hold blocks at the same time.
         max_waiting: requests that may wait; one more is refused.
-        attention: what computes it: auto, native, triton or sdpa.
+        attention: what computes it: auto, native, triton, flashinfer or sdpa.
         kv_format: how keys and values are kept: auto, float32, float16, bfloat16, int8 or fp8; not
             every way to attend takes each.
         n_guesses: tokens that a step guesses and checks at most for a sequence, where the model
