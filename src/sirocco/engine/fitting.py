@@ -16,11 +16,11 @@ from sirocco.model.sizes import loading_bytes, weight_bytes
 _SPARE_BYTES, _SPARE_SHARE = 512 * 2**20, 0.04
 """What is left alone: the allocator's gaps, and what libraries take on their first call."""
 
-_GRAPH_BYTES, _N_GRAPHS = 16 * 2**20, 13 * 3
+_GRAPH_BYTES, _N_GRAPHS = 8 * 2**20, 13 * 3 * 2
 """Of a recorded step; and how many there are at most: sizes of `ahead.py` times kinds of choice."""
 
-_BYTES_PER_LOGIT = 48
-"""Scores in two formats, and what choosing a token from all of them in order keeps beside them."""
+_BYTES_PER_LOGIT = 96
+"""Scores in two formats, what penalties remember, and what choosing in order keeps beside them."""
 
 _LEAST_SPLIT = 256
 """Keys whose sums decode keeps apart, at least: see `Tiling.split`."""

@@ -133,8 +133,34 @@ def test_a_step_is_under_way_before_the_host_has_read_the_last(monkeypatch):
     assert events == ["launch", "launch", "read", "launch", "read", "launch", "read", "read"]
 
 
+def test_penalties_and_biases_are_kept_on_the_device():
+    """Beside a row without any; the second wave finds rows that others had, counts and all."""
+    waves = [
+        requests([
+            SamplingParams(max_tokens=9, temperature=0.0, repetition_penalty=1.8),
+            SamplingParams(max_tokens=9, temperature=0.0),
+            SamplingParams(max_tokens=7, temperature=1.0, seed=5, frequency_penalty=1.5,
+                           presence_penalty=0.5, logit_bias={5: 3.0, 9: -100.0}),
+            SamplingParams(max_tokens=8, temperature=0.7, top_p=0.9, seed=6, logit_bias={7: 6.0}),
+        ]),
+        requests([
+            SamplingParams(max_tokens=6, temperature=0.0),
+            SamplingParams(max_tokens=6, temperature=0.0, presence_penalty=2.0),
+        ]),
+    ]  # fmt: skip
+    recorder = Counted()
+    plain, ahead = engine_with("sdpa", lambda runner: None), engine_ahead(recorder)
+    for wave in waves:
+        expected = run(plain, wave)
+
+        actual = run(ahead, wave)
+
+        assert actual == expected
+    assert recorder.n_started >= 10
+
+
 def test_what_the_device_cannot_choose_goes_the_other_way():
-    samplings = [SamplingParams(max_tokens=4, temperature=0.0, repetition_penalty=1.3)]
+    samplings = [SamplingParams(max_tokens=4, temperature=0.0, logprobs=0)]
     recorder = Counted()
     expected = run(engine_with("sdpa", lambda runner: None), requests(samplings))
 

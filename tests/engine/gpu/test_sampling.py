@@ -2,11 +2,21 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sirocco.engine.gpu.sampling import NOTHING, Kind, Sampling, choose_tokens, uniforms
+from sirocco.engine.gpu.sampling import (
+    NOTHING,
+    Adjustments,
+    Kind,
+    Sampling,
+    adjusted,
+    choose_tokens,
+    uniforms,
+)
+from sirocco.engine.sampling.penalties import add_bias, penalise
 from sirocco.engine.sampling.sampler import Row, sample, uniform
+from sirocco.engine.sampling.token_counts import TokenCounts
 from sirocco.types import SamplingParams
 
 VOCABULARY = 700
@@ -49,6 +59,44 @@ def test_tokens_are_those_of_the_host(kind, samplings, spread):
     actual = choose_tokens(logits, sampling, positions, kind)
 
     assert actual.tolist() == expected
+
+
+@settings(deadline=None)
+@given(
+    repetition=st.sampled_from([1.0, 0.5, 1.3, 2.0]),
+    frequency=st.sampled_from([0.0, -2.0, 0.7]),
+    presence=st.sampled_from([0.0, 1.1]),
+    biases=st.dictionaries(st.integers(0, 19), st.floats(-100, 100), max_size=4),
+    token_ids=st.lists(st.integers(0, 19), min_size=1, max_size=30),
+    n_prompt_tokens=st.integers(0, 30),
+    large=st.booleans(),
+)
+def test_adjusted_logits_have_the_bits_of_the_host(
+    *, repetition, frequency, presence, biases, token_ids, n_prompt_tokens, large
+):
+    sampling = SamplingParams(repetition_penalty=repetition, frequency_penalty=frequency,
+                              presence_penalty=presence, logit_bias=biases or None)  # fmt: skip
+    counts = TokenCounts(token_ids, min(n_prompt_tokens, len(token_ids)))
+    generator = torch.Generator().manual_seed(len(token_ids))
+    logits = (2 * torch.rand(1, 20, generator=generator) - 1) * (3.4e38 if large else 4.0)
+    expected = logits.clone()
+    penalise(expected, [0], [sampling], [counts])
+    if biases:
+        add_bias(expected, [0], [biases])
+
+    n_times, is_there, bias = (
+        torch.zeros(20).int(),
+        torch.zeros(20).bool(),
+        torch.zeros(20).double(),
+    )
+    n_times[counts.ids] = torch.from_numpy(counts.n_in_output).int()
+    is_there[counts.ids] = True
+    for token_id, value in biases.items():
+        bias[token_id] = value
+    penalties = torch.tensor([[repetition, frequency, presence]], dtype=torch.float64)
+    actual = adjusted(logits, Adjustments(penalties, n_times[None], is_there[None], bias[None]))
+
+    assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -21,6 +21,7 @@ from sirocco.engine.gpu.sampling import (
     Kind,
     Sampling,
     choose_tokens,
+    is_adjusted,
     is_simple,
     kind_of,
 )
@@ -86,7 +87,7 @@ class AheadDecoder:
             vocab_size=model.config.vocab_size, device=model.device,
         )  # fmt: skip
         self._recorder = recorder or recorder_for(model.device)
-        self._steps: dict[tuple[int, Kind], _Step] = {}
+        self._steps: dict[tuple[int, Kind, bool], _Step] = {}
         backend.reserve(self._size(max_running), self._n_partials)
 
     @classmethod
@@ -120,7 +121,8 @@ class AheadDecoder:
             self._rows.keep(seqs)
         rows = self._rows.prepare(seqs, n_unknown=0 if after is None else 1)
         size = self._size(len(rows))
-        step = self._step(size, max((kind_of(seq) for seq in seqs), key=lambda kind: kind.value))
+        kind = max((kind_of(seq) for seq in seqs), key=lambda kind: kind.value)
+        step = self._step(size, kind, adjusts=any(map(is_adjusted, seqs)))
         self._fill(step.rows, [*rows, *[self._rows.nobody] * (size - len(rows))])
         step.start()
         return self._flight(plan, step)
@@ -128,19 +130,23 @@ class AheadDecoder:
     def _size(self, n_rows: int) -> int:
         return next((size for size in _SIZES if size >= n_rows), self._max_running)
 
-    def _step(self, size: int, kind: Kind) -> _Step:
+    def _step(self, size: int, kind: Kind, *, adjusts: bool) -> _Step:
         """Find the recorded step, or record it now."""
-        step = self._steps.get((size, kind))
+        step = self._steps.get((size, kind, adjusts))
         if step is None:
             device = self._model.device
             nobody = torch.full((size,), self._rows.nobody, dtype=torch.int64, device=device)
             step = _Step(nobody, torch.empty_like(nobody))
-            self._steps[size, kind] = step
-            step.start = self._recorder.record(lambda: self._run(step, kind))
+            self._steps[size, kind, adjusts] = step
+            step.start = self._recorder.record(lambda: self._run(step, kind, adjusts=adjusts))
         return step
 
-    def _run(self, step: _Step, kind: Kind) -> None:
-        """Advance the step's rows by a token each. This is what is recorded."""
+    def _run(self, step: _Step, kind: Kind, *, adjusts: bool) -> None:
+        """Advance the step's rows by a token each. This is what is recorded.
+
+        Args:
+            adjusts: some of the rows have penalties or biases.
+        """
         rows, state = step.rows, self._rows
         token_ids, positions = state.token_ids[rows], state.positions[rows]
         attend = self._backend.bind(self._plan(rows, positions))
@@ -149,8 +155,11 @@ class AheadDecoder:
             state.sampling.seeds[rows], state.sampling.temperatures[rows],
             state.sampling.limits[rows],
         )  # fmt: skip
-        chosen = choose_tokens(logits, sampling, positions + 1, kind)
+        adjustments = state.adjustments.of(rows) if adjusts else None
+        chosen = choose_tokens(logits, sampling, positions + 1, kind, adjustments)
         step.token_ids.copy_(chosen)
+        if adjusts:
+            state.count(rows, chosen.clamp_min(0))
         state.token_ids[rows] = chosen.clamp_min(0)
         state.positions[rows] = torch.where(rows == state.nobody, 0, positions + 1)
 

@@ -9,11 +9,16 @@ from collections.abc import Iterable
 from collections.abc import Sequence as Run
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sirocco.engine.gpu.sampling import Sampling
+from sirocco.engine.gpu.sampling import Adjustments, Sampling
+from sirocco.engine.sampling.penalties import wants_penalties
+from sirocco.engine.sampling.token_counts import TokenCounts
 from sirocco.engine.sequence import Sequence
+
+_NO_PENALTIES = (1.0, 0.0, 0.0)
 
 
 @dataclass(slots=True)
@@ -46,6 +51,13 @@ class DeviceRows:
             torch.zeros(n, device=device),
             torch.ones((n, 3), dtype=torch.float64, device=device),
         )
+        self.adjustments = Adjustments(
+            torch.tensor(_NO_PENALTIES, dtype=torch.float64, device=device).repeat(n, 1),
+            torch.zeros((n, vocab_size), dtype=torch.int32, device=device),
+            torch.zeros((n, vocab_size), dtype=torch.bool, device=device),
+            torch.zeros((n, vocab_size), dtype=torch.float64, device=device),
+        )
+        self._biased: set[int] = set()
         self._mirrors: dict[Sequence, _Mirror] = {}
         self._free = list(range(n_rows - 1, -1, -1))
 
@@ -108,6 +120,42 @@ class DeviceRows:
         self.sampling.temperatures[at] = self._moved(
             torch.tensor([s.sampling.temperature for s in seqs], dtype=torch.float32)
         )
+        self.adjustments.penalties[at] = self._moved(
+            torch.tensor([_penalties(s) for s in seqs], dtype=torch.float64)
+        )
+        for row, seq in zip(rows, seqs, strict=True):
+            self._write_counts(row, seq)
+            self._write_biases(row, seq)
+
+    def _write_counts(self, row: int, seq: Sequence) -> None:
+        """Count a sequence's tokens anew; without penalties old counts have no effect."""
+        if not wants_penalties(seq.sampling):
+            return
+        counts = TokenCounts(seq.token_ids, seq.n_prompt_tokens)
+        token_ids, n_times = self._moved(
+            torch.from_numpy(np.stack([counts.ids, counts.n_in_output]))
+        )
+        self.adjustments.counts[row] = 0
+        self.adjustments.counts[row, token_ids] = n_times.int()
+        self.adjustments.is_there[row] = False
+        self.adjustments.is_there[row, token_ids] = True
+
+    def _write_biases(self, row: int, seq: Sequence) -> None:
+        biases = seq.sampling.logit_bias or {}
+        if row in self._biased:
+            self.adjustments.biases[row] = 0.0
+            self._biased.discard(row)
+        if biases:
+            self._biased.add(row)
+            token_ids = self._moved(torch.tensor(list(biases)))
+            self.adjustments.biases[row, token_ids] = self._moved(
+                torch.tensor(list(biases.values()), dtype=torch.float64)
+            )
+
+    def count(self, rows: Tensor, chosen: Tensor) -> None:
+        """Count tokens that were just chosen, one for each row: two [B] int64."""
+        self.adjustments.counts[rows, chosen] += 1
+        self.adjustments.is_there[rows, chosen] = True
 
     def _limits(self, seq: Sequence) -> tuple[float, float, float]:
         sampling = seq.sampling
@@ -124,3 +172,12 @@ class DeviceRows:
         if self._device.type == "cuda":
             numbers = numbers.pin_memory()
         return numbers.to(self._device, non_blocking=True)
+
+
+def _penalties(seq: Sequence) -> tuple[float, float, float]:
+    sampling = seq.sampling
+    if not wants_penalties(sampling):
+        return _NO_PENALTIES
+    return (
+        sampling.repetition_penalty, sampling.frequency_penalty, sampling.presence_penalty
+    )  # fmt: skip

@@ -1,8 +1,8 @@
 """Choosing tokens where the logits are, without the host: the same tokens as `sampling.sampler`.
 
-Only for sequences whose choice depends on nothing but logits, seed and position: no penalties,
-biases, grammar, and no log-probabilities. The steps are those of `sampling.drawing`, with every
-branch on numbers replaced by computing both ways, since a branch would wait for the device.
+Not for sequences with a grammar, whose next tokens the host decides on, or with log-probabilities.
+The steps are those of `sampling.penalties` and `sampling.drawing`, with every branch on numbers
+replaced by computing both ways, since a branch would wait for the device.
 """
 
 from dataclasses import dataclass
@@ -33,6 +33,27 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustments:
+    """What changes each row's logits before a choice: [B, …] each, on the device.
+
+    penalties: [B, 3] float64: for repetition (1 is none), frequency and presence.  counts: [B, V]
+    int32, how often a token stands in the output.  is_there: [B, V] bool, in prompt or output.
+    biases: [B, V] float64.
+    """
+
+    penalties: Tensor
+    counts: Tensor
+    is_there: Tensor
+    biases: Tensor
+
+    def of(self, rows: Tensor) -> "Adjustments":
+        """Take some rows, [B] int64: a copy."""
+        return Adjustments(
+            self.penalties[rows], self.counts[rows], self.is_there[rows], self.biases[rows]
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """What the choice of each row depends on besides its logits: [B] each, on the device.
 
@@ -47,10 +68,12 @@ class Sampling:
 
 def is_simple(seq: Sequence) -> bool:
     """Tell whether the sequence's tokens can be chosen here."""
-    sampling = seq.sampling
-    return seq.grammar is None and not (
-        wants_penalties(sampling) or sampling.logit_bias or sampling.logprobs is not None
-    )
+    return seq.grammar is None and seq.sampling.logprobs is None
+
+
+def is_adjusted(seq: Sequence) -> bool:
+    """Tell whether the sequence's logits change before its tokens are chosen."""
+    return wants_penalties(seq.sampling) or bool(seq.sampling.logit_bias)
 
 
 def kind_of(seq: Sequence) -> Kind:
@@ -60,19 +83,40 @@ def kind_of(seq: Sequence) -> Kind:
     return Kind.ORDERED if seq.sampling.top_k or seq.sampling.top_p < 1.0 else Kind.DRAWN
 
 
-def choose_tokens(logits: Tensor, rows: Sampling, positions: Tensor, kind: Kind) -> Tensor:
+def choose_tokens(
+    logits: Tensor, rows: Sampling, positions: Tensor, kind: Kind,
+    adjustments: Adjustments | None = None,
+) -> Tensor:  # fmt: skip
     """Choose one token per row, waiting for nothing: [B, V] float32 → [B] int64.
 
     Args:
         positions: [B] int64, where the new tokens will stand.
+        adjustments: of the rows; None where none has any.
 
     Returns: `NOTHING` where a row's logits are not all finite.
     """
-    chosen = likeliest(logits)
     is_sound = torch.isfinite(logits).all(dim=1)
+    if adjustments is not None:
+        logits = adjusted(logits, adjustments)
+    chosen = likeliest(logits)
     if kind is not Kind.GREEDY:
         chosen = torch.where(rows.temperatures > 0, _drawn(logits, rows, positions, kind), chosen)
     return torch.where(is_sound, chosen, NOTHING)
+
+
+def adjusted(logits: Tensor, rows: Adjustments) -> Tensor:
+    """Change logits as `penalise` and then `add_bias` do, to the last bit: [B, V] float32."""
+    repetition, frequency, presence = rows.penalties[:, None].unbind(dim=2)
+    before = logits.double()
+    cost = frequency * rows.counts + presence * (rows.counts > 0)
+    after = torch.where(before > 0, before / repetition, before * repetition) - cost
+    scores = torch.where(rows.is_there, _in_float32(after), logits)
+    return _in_float32(scores.double() + rows.biases)
+
+
+def _in_float32(scores: Tensor) -> Tensor:
+    highest = torch.finfo(torch.float32).max
+    return scores.clamp(-highest, highest).float()
 
 
 def _drawn(logits: Tensor, rows: Sampling, positions: Tensor, kind: Kind) -> Tensor:
