@@ -151,6 +151,7 @@ def engine_start(entry: CatalogEntry, settings: Settings) -> Start:
         device=settings.device,
         weights=settings.weights,
         threads=settings.threads,
+        gpus=settings.gpus,
         log_level=settings.log_level,
         log_format=settings.log_format,
     )

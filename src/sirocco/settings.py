@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     stand_in: bool = Field(False, description="the embedded model answers for absent ones")
     models: dict[str, _Folder] = Field(default_factory=dict, description="model id to folder")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where tensors live")
+    gpus: int = Field(1, ge=1, le=64, description="GPUs that share each model")
     weights: Literal["auto", "float32", "bfloat16", "q8", "q4", "fp8", "int4"] = Field(
         "auto", description="number format"
     )

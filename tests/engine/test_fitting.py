@@ -61,7 +61,7 @@ def test_what_is_taken_is_there_and_suffices(
     assert config.kv_cache_bytes is not None
     assert config.max_seq_len is not None
     assert config.kv_cache_bytes + work_of(shape, config) < free_bytes
-    n_blocks = config.n_blocks(shape, kv_format=kv_format, device=None)  # type: ignore[arg-type]
+    n_blocks = config.n_blocks(shape, kv_format=kv_format, device=None)
     assert n_blocks >= 1
     holds_longest = blocks_of(shape, config, config.max_seq_len) <= n_blocks
     assert holds_longest or config.max_seq_len <= n_blocks * config.block_size

@@ -1,38 +1,97 @@
-"""One network on two ranks, which are processes that talk over gloo on this machine."""
+"""One network on several ranks: what each has of it."""
 
-import json
-import socket
-import subprocess
-import sys
-from pathlib import Path
+from dataclasses import replace
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
-SCRIPT = Path(__file__).with_name("two_ranks.py")
+from sirocco.engine.inspection.desk import InspectionDesk
+from sirocco.engine.inspection.request import InspectionRequest
+from sirocco.engine.parallel import check_ranks
+from sirocco.errors import BackendUnavailable, ConfigError, InvalidInput
+from sirocco.model.config import ModelConfig
+from sirocco.model.linear import FORMATS, Summed
+from sirocco.model.parallel import Part, config_of_rank, network_of
+from sirocco.model.random_model import random_model
+from sirocco.model.weights import load_model, save_model, save_quantized
+
+SHAPE = ModelConfig(
+    vocab_size=40, dim=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, hidden_dim=64,
+    window=12, max_seq_len=64,
+)  # fmt: skip
+CPU = torch.device("cpu")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.mark.parametrize("form", ["float32", "bfloat16", "fp8"])
+def test_parts_of_a_checkpoint_add_up_to_the_whole(tmp_path, form, monkeypatch):
+    """Two ranks in turn: the sum of their parts of a layer is what one network computes."""
+    save_model(random_model(SHAPE, seed=2), tmp_path)
+    weights = replace(FORMATS[form], is_packed=False)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda part: None)
+    parts = [load_model(tmp_path, weights=weights, part=Part(rank, 2)) for rank in (0, 1)]
+    whole = load_model(tmp_path, weights=weights)
+    x = torch.randn(5, SHAPE.hidden_dim, generator=torch.Generator().manual_seed(1))
+    x = x.to(weights.dtype)
+
+    of_parts = sum(
+        part.layers[1].feed_forward.w2(piece)  # type: ignore[union-attr,operator]
+        for part, piece in zip(parts, x.chunk(2, dim=1), strict=True)
+    )
+
+    expected = whole.layers[1].feed_forward.w2(x)  # type: ignore[union-attr,operator]
+    most = {"float32": 1e-5, "bfloat16": 0.02, "fp8": 0.06}[form]
+    assert (of_parts - expected).norm() < most * expected.norm()
+    sizes = [sum(t.nbytes for t in (*m.parameters(), *m.buffers())) for m in (*parts, whole)]
+    assert sizes[0] == sizes[1] < 0.8 * sizes[2]
 
 
-@pytest.mark.timeout(900)  # for machines that are busy: three times torch is imported
-def test_two_ranks_write_what_one_writes():
-    """Greedy tokens of a prefill in chunks and of decode, in float32."""
-    port = str(free_port())
-    ranks = [
-        subprocess.Popen([sys.executable, SCRIPT, str(rank), port], stdout=subprocess.PIPE)
-        for rank in (0, 1)
-    ]
-    try:
-        first, second = (json.loads(rank.communicate(timeout=800)[0]) for rank in ranks)
-    finally:
-        for rank in ranks:
-            rank.kill()
+def test_heads_of_a_group_stay_together():
+    weight = torch.arange(4 * 8)[:, None].expand(32, 32)  # rows of four heads of queries
 
-    assert [rank.returncode for rank in ranks] == [0, 0]
-    assert first["together"] == first["alone"]
-    assert first["n_heads"] == second["n_heads"] == 2
-    assert first["cache_bytes"] == second["cache_bytes"]
-    assert "cannot be shared out among 2 devices" in first["refused"]
+    second = Part(1, 2).of("layers.0.attention.wq.weight", weight)
+
+    assert second[:, 0].tolist() == list(range(16, 32))
+    assert Part(1, 2).of("layers.0.attention_norm.weight", weight) is weight
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"n_heads": 3, "n_kv_heads": 3}, "n_heads 3 .* must be a multiple of 2"),
+        ({"n_kv_heads": 1}, "n_kv_heads 1 cannot be shared out among 2 GPUs"),
+        ({"hidden_dim": 33}, "hidden_dim 33"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused_by_name(change, named):
+    with pytest.raises(ConfigError, match=named):
+        config_of_rank(replace(SHAPE, **change), 2)
+
+
+def test_more_gpus_than_there_are_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+
+    with pytest.raises(BackendUnavailable, match=r"gpus must be at most 1, .* got 2"):
+        check_ranks(SHAPE, 2, torch.device("cuda"))
+
+
+def test_rounded_weights_are_not_cut(tmp_path):
+    save_quantized(random_model(SHAPE, weights=FORMATS["q8"]), tmp_path)
+
+    with pytest.raises(ConfigError, match="are rounded and cannot be cut for several GPUs"):
+        load_model(tmp_path, weights=FORMATS["q8"], part=Part(0, 2))
+
+
+def test_a_part_is_not_looked_into_and_promises_no_bits():
+    """Other ranks would not compute with it; and they add up in an order of their own."""
+    model = network_of(SHAPE, Part(0, 2))
+    Part(0, 2).join(model)
+
+    wo: Any = model.get_submodule("layers.0.attention.wo")
+    assert isinstance(wo, Summed)
+    assert isinstance(wo.part, nn.Linear)
+    assert model.is_part
+    assert not model.is_batch_invariant
+    with pytest.raises(InvalidInput, match="several GPUs"):
+        InspectionDesk(model).add(InspectionRequest("r", [1, 2, 3]))

@@ -53,6 +53,8 @@ def load_local_model(
     from sirocco.settings import load_settings  # noqa: PLC0415 - not needed for --help
 
     settings = load_settings(device=device, weights=weights, max_seq_len=max_seq_len)
+    if settings.gpus > 1:
+        raise ConfigError(f"gpus is {settings.gpus}, but only sirocco serve shares out a model")
     entry = _find(name, settings)
     return LocalModel(entry.model_id, _load(LLM, entry, settings), entry.default_system)
 

@@ -34,6 +34,9 @@ def serve(
         typer.Option(metavar="ID=FOLDER", help="Serve this checkpoint; may be given many times."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda (default: auto).")] = None,
+    gpus: Annotated[
+        int | None, typer.Option(help="GPUs that share each model (default: 1).")
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(help="auto, float32, bfloat16, q8, q4, fp8 or int4 (default: auto)."),
@@ -75,7 +78,7 @@ def serve(
 
     settings = load_settings(
         host=host, port=port, stand_in=stand_in, models=_folders(model), device=device,
-        weights=weights, max_seq_len=max_seq_len, kv_cache_bytes=kv_cache_bytes,
+        gpus=gpus, weights=weights, max_seq_len=max_seq_len, kv_cache_bytes=kv_cache_bytes,
         attention=attention, kv_format=kv_format, threads=threads, log_level=log_level,
         log_format=log_format,
     )  # fmt: skip

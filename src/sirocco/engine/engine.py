@@ -143,7 +143,7 @@ class Engine:
     @property
     def shape(self) -> EngineShape:
         """Dimensions of the network, and of the cache beside it."""
-        network = self.model.config
+        network = self.runner.shape
         return EngineShape(
             network.n_layers, network.n_heads, network.n_kv_heads, network.head_dim,
             window=network.window,

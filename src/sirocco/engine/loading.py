@@ -4,16 +4,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from msgspec import structs
 
 from sirocco.attention.choice import choose_attention, choose_kv_format
 from sirocco.engine.config import EngineConfig, free_memory_bytes
 from sirocco.engine.engine import Engine
 from sirocco.engine.fitting import choose_fitting, fit
+from sirocco.engine.parallel import Ranks, check_ranks, load_part
+from sirocco.engine.process.messages import Start
 from sirocco.errors import BackendUnavailable, CheckpointError, ConfigError
 from sirocco.model.config import ModelConfig
 from sirocco.model.linear import FORMATS, WeightFormat
+from sirocco.model.parallel import WHOLE, config_of_rank
 from sirocco.model.transformer import Transformer
-from sirocco.model.weights import bits_of_checkpoint, check_checkpoint, load_model
+from sirocco.model.weights import bits_of_checkpoint, check_checkpoint
 from sirocco.native import is_built
 from sirocco.tokenizer import Tokenizer, load_tokenizer
 
@@ -53,10 +57,38 @@ def load_engine(
     if weights == "auto" and stored_bits is not None:
         weights = f"q{stored_bits}"
     form = weights_for(weights, shape, place, config, note)
-    model = load_model(folder, device=place, weights=form, on_progress=on_progress)
-    if place.type == "cuda":
-        model.fuse()
+    model = load_part(folder, form, place, WHOLE, on_progress)
     return Engine(model, tokenizer, config_for(model, config, note))
+
+
+def load_shared_engine(
+    start: Start,
+    *,
+    on_loss: Callable[[str], None],
+    on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Engine:
+    """Load an engine whose network `start.gpus` devices share; the other ranks are started, too.
+
+    Args:
+        on_loss: called in a thread with a sentence when another rank is gone: a step that is
+            under way may never end, so this process should.
+
+    Raises: CheckpointError; BackendUnavailable; ConfigError; SetupError.
+    """
+    folder, note = Path(start.folder), on_note or (lambda _: None)
+    shape = ModelConfig.from_folder(folder)
+    tokenizer = _load_tokenizer(folder, shape)
+    place = choose_device(start.device)
+    check_ranks(shape, start.gpus, place)
+    if bits_of_checkpoint(folder) is not None:
+        raise ConfigError(f"the weights in {folder} are rounded and cannot be cut for several GPUs")
+    of_rank = config_of_rank(shape, start.gpus)
+    form = weights_for(start.weights, of_rank, place, start.config, note)
+    told = structs.replace(start, device=place.type, weights=form.name)
+    ranks = Ranks.started(told, start.gpus, place, on_loss)
+    model = ranks.load(folder, form, on_progress)
+    return Engine(model, tokenizer, config_for(model, start.config, note), make_runner=ranks.runner)
 
 
 def weights_for(
@@ -70,7 +102,7 @@ def weights_for(
     form = choose_weights(weights, shape, device)
     if device.type != "cuda":
         return form
-    smaller = [FORMATS[name] for name in ("bfloat16", "fp8", "int4") if _runs(name, device)]
+    smaller = [FORMATS[name] for name in formats_of(device)]
     form, sentence = choose_fitting(
         shape, config, form, [f for f in smaller if f != form],
         free_bytes=free_memory_bytes(device), is_fixed=weights != "auto",
@@ -159,9 +191,10 @@ def choose_weights(weights: str, shape: ModelConfig, device: torch.device) -> We
     return FORMATS["float32" if _fits(FORMATS["float32"], shape, device) else "bfloat16"]
 
 
-def _runs(name: str, device: torch.device) -> bool:
-    """Tell whether a GPU has products of this format."""
-    return torch.cuda.get_device_capability(device) >= _LEAST_CAPABILITY[name]
+def formats_of(gpu: torch.device) -> list[str]:
+    """Name the formats of weights that a GPU has products for, largest first."""
+    capability = torch.cuda.get_device_capability(gpu)
+    return [name for name, least in _LEAST_CAPABILITY.items() if capability >= least]
 
 
 def _check_scaled(form: WeightFormat, device: torch.device) -> None:

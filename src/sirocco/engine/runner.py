@@ -17,6 +17,7 @@ class ModelRunner:
 
     Attributes:
         model, config: what it runs, and how much at once.
+        shape: of the whole network, of which the model may be a part.
         attention: which backend that is.
         backend: attention over the keys and values of all sequences.
         kv_format: how these are kept.
@@ -26,6 +27,7 @@ class ModelRunner:
     def __init__(self, model: Transformer, config: EngineConfig) -> None:
         shape, device = model.config, model.device
         self.model, self.config, self._device = model, config, device
+        self.shape = shape
         self.attention = choose_attention(config.attention, device=device)
         self.kv_format = choose_kv_format(
             config.kv_format,

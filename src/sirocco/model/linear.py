@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -112,6 +113,20 @@ class NativeEmbedding(_Native):
     def score(self, x: Tensor) -> Tensor:
         """Multiply with every row: x [T, K] → [T, N]."""
         return linear(x.contiguous(), [self.matrix])[0]
+
+
+class Summed(nn.Module):
+    """x Wᵀ where each rank has some columns of W and of x; the sum is the same on every rank."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [T, K / ranks] → [T, N]."""
+        out: Tensor = self.part(x)
+        dist.all_reduce(out)
+        return out
 
 
 def fuse(layers: Sequence[nn.Module]) -> "Fused | None":

@@ -7,30 +7,61 @@ added up twice a layer. Embedding, norms and head are whole everywhere.
 Source: Shoeybi 2019 §3 (Megatron-LM).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-import torch.distributed as dist
-import torch.nn.functional as F
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from sirocco.errors import ConfigError
 from sirocco.model.config import ModelConfig
 from sirocco.model.layers import Layer
+from sirocco.model.linear import Summed
 from sirocco.model.transformer import Transformer
 
+_CUT_BY_ROWS = ("wq.weight", "wk.weight", "wv.weight", "w1.weight", "w3.weight")
+_CUT_BY_COLUMNS = ("wo.weight", "w2.weight")
 
-class SummedLinear(nn.Module):
-    """x Wᵀ where each rank has some columns of W and of x; the sum is the same on every rank."""
 
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight, requires_grad=False)
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one of several devices has of a network.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [T, K / ranks] → [T, N]."""
-        part = F.linear(x, self.weight)
-        dist.all_reduce(part)
-        return part
+    Attributes:
+        rank, n_ranks: which device, of how many.
+    """
+
+    rank: int = 0
+    n_ranks: int = 1
+
+    def of(self, name: str, weight: Tensor) -> Tensor:
+        """Give this rank's part of a whole parameter: a view.
+
+        Heads of a group stay together: rank r has the r-th part of the KV heads and their queries.
+        """
+        if self.n_ranks > 1 and name.endswith(_CUT_BY_ROWS):
+            return weight.chunk(self.n_ranks, dim=0)[self.rank]
+        if self.n_ranks > 1 and name.endswith(_CUT_BY_COLUMNS):
+            return weight.chunk(self.n_ranks, dim=1)[self.rank]
+        return weight
+
+    def join(self, model: Transformer) -> None:
+        """Let a network that has its parts add up with those of the other ranks."""
+        if self.n_ranks == 1:
+            return
+        for layer in model.layers:
+            assert isinstance(layer, Layer)
+            for owner, name in ((layer.attention, "wo"), (layer.feed_forward, "w2")):
+                setattr(owner, name, Summed(getattr(owner, name)))
+
+
+WHOLE = Part()
+"""A network that one device has alone."""
+
+
+def network_of(config: ModelConfig, part: Part) -> Transformer:
+    """Make the network of a part, without weights. Raises: ConfigError if it cannot be cut so."""
+    with torch.device("meta"):
+        return Transformer(config_of_rank(config, part.n_ranks))
 
 
 def config_of_rank(config: ModelConfig, n_ranks: int) -> ModelConfig:
@@ -38,40 +69,10 @@ def config_of_rank(config: ModelConfig, n_ranks: int) -> ModelConfig:
     for name in ("n_heads", "n_kv_heads", "hidden_dim"):
         if getattr(config, name) % n_ranks:
             raise ConfigError(
-                f"{name} {getattr(config, name)} cannot be shared out among {n_ranks} devices"
+                f"{name} {getattr(config, name)} cannot be shared out among {n_ranks} GPUs: "
+                f"it must be a multiple of {n_ranks}"
             )
     return replace(
         config, n_heads=config.n_heads // n_ranks, n_kv_heads=config.n_kv_heads // n_ranks,
         hidden_dim=config.hidden_dim // n_ranks,
     )  # fmt: skip
-
-
-def keep_part(model: Transformer) -> None:
-    """Cut a whole network of torch's own layers down to this rank's part, in place.
-
-    Heads of a group stay together: rank r has the r-th part of the KV heads and their queries.
-
-    Raises: ConfigError if the shape or the format of the weights does not allow it.
-    """
-    rank, n_ranks = dist.get_rank(), dist.get_world_size()
-    model.config = config_of_rank(model.config, n_ranks)
-    for layer in model.layers:
-        assert isinstance(layer, Layer)
-        attention, feed_forward = layer.attention, layer.feed_forward
-        for owner, name in (
-            (attention, "wq"), (attention, "wk"), (attention, "wv"),
-            (feed_forward, "w1"), (feed_forward, "w3"),
-        ):  # fmt: skip
-            whole = _plain(getattr(owner, name), name)
-            whole.weight = nn.Parameter(
-                whole.weight.chunk(n_ranks, dim=0)[rank].clone(), requires_grad=False
-            )
-        for owner, name in ((attention, "wo"), (feed_forward, "w2")):
-            whole = _plain(getattr(owner, name), name)
-            setattr(owner, name, SummedLinear(whole.weight.chunk(n_ranks, dim=1)[rank].clone()))
-
-
-def _plain(layer: object, name: str) -> nn.Linear:
-    if not isinstance(layer, nn.Linear):
-        raise ConfigError(f"{name} is {type(layer).__name__}; only float weights can be shared out")
-    return layer

@@ -9,6 +9,7 @@ from torch import nn
 from sirocco.model.config import ModelConfig
 from sirocco.model.linear import WeightFormat
 from sirocco.model.scaled import INT4_GROUP
+from sirocco.model.streaming import AHEAD_BYTES
 from sirocco.model.transformer import Transformer
 
 
@@ -18,11 +19,11 @@ def weight_bytes(config: ModelConfig, form: WeightFormat) -> int:
 
 
 def loading_bytes(config: ModelConfig, form: WeightFormat) -> int:
-    """Bytes that the largest matrix needs beside all weights while it is rounded or joined."""
+    """Bytes that loading takes beside all weights, at the largest matrix."""
     largest = max(size.n_weights for size in _sizes(config, form))
     # Rounding keeps a matrix as it was stored, in float32, and two more of its size; joining keeps
-    # two of the gate's beside their join.
-    return largest * (16 if form.scaled_bits is not None else 2 * form.dtype.itemsize)
+    # two of the gate's beside their join. The next tensors are on their way meanwhile.
+    return AHEAD_BYTES + largest * (16 if form.scaled_bits is not None else 2 * form.dtype.itemsize)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from sirocco.attention.base import Attend
 from sirocco.attention.dense import dense_attention
 from sirocco.model.config import ModelConfig
 from sirocco.model.layers import Layer, RMSNorm
-from sirocco.model.linear import Embedding, rounded_matrix
+from sirocco.model.linear import Embedding, Summed, rounded_matrix
 from sirocco.model.rope import inverse_frequencies, rotation
 from sirocco.model.scaled import Fp8Linear, Int4Linear
 
@@ -58,7 +58,12 @@ class Transformer(nn.Module):
         That is so if all its matrices are multiplied by our own kernels. Attention keeps to it
         where it is ours, too.
         """
-        return not any(isinstance(m, nn.Linear | nn.Embedding) for m in self.modules())
+        return not any(isinstance(m, nn.Linear | nn.Embedding | Summed) for m in self.modules())
+
+    @property
+    def is_part(self) -> bool:
+        """It is a part of a network, and computes only while the other ranks do."""
+        return any(isinstance(m, Summed) for m in self.modules())
 
     def fuse(self) -> None:
         """Lay matrices that take the same activations together; it cannot be trained afterwards.

@@ -1,14 +1,16 @@
 """Weights on disk: safetensors in the Hugging Face layout, or in Mistral's own.
 
-Files are memory-mapped and tensors are taken one at a time, so loading needs the memory of
-the network and of one tensor. Everything is checked against the files' headers first: one
-error names every tensor that is missing, unexpected or of another shape.
+Files are memory-mapped and tensors are taken one at a time, or a few for a GPU (`streaming.py`),
+so loading needs the memory of the network and of these. Everything is checked against the files'
+headers first: one error names every tensor that is missing, unexpected or of another shape.
 """
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,9 @@ from sirocco.model.linear import (
     quantized_shapes,
     rounded_matrix,
 )
+from sirocco.model.parallel import WHOLE, Part, network_of
 from sirocco.model.rope import half_split_from_interleaved
+from sirocco.model.streaming import Copies, CudaCopies, streamed
 from sirocco.model.transformer import Transformer
 from sirocco.native.linear import GROUP, QuantizedMatrix, settle
 
@@ -36,6 +40,7 @@ INDEX = "model.safetensors.index.json"
 """Says which file holds which tensor, where there are several."""
 
 _FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
+_DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "U8": 1}
 _MOST_FAULTS_SHOWN = 20
 
 
@@ -112,40 +117,69 @@ def load_model(
     *,
     device: torch.device | str = "cpu",
     weights: WeightFormat = PLAIN,
+    part: Part = WHOLE,
+    make_copies: Callable[[], Copies] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Transformer:
     """Load a checkpoint folder into a network.
 
     Args:
         weights: the format to keep them in; a quantised checkpoint can only be kept as it is.
-        on_progress: told (parameters loaded, parameters in all) after each one.
+        part: the share of one device of several; nothing else is read.
+        make_copies: how bytes go to the device; None is by pinned buffers to a GPU, and on a CPU
+            straight from the mapped file.
+        on_progress: told (bytes loaded, bytes in all) after each parameter.
 
-    Raises: CheckpointError in one sentence; faults of single tensors are all named.
+    Raises: CheckpointError in one sentence; faults of single tensors are all named; ConfigError.
     """
+    place_of = torch.device(device)
+    if make_copies is None and place_of.type == "cuda":
+        make_copies = partial(CudaCopies, place_of)
     with ExitStack() as files:
-        model, layout, tensors = _opened(folder, files)
+        whole, layout, tensors = _opened(folder, files)
         stored_bits = bits_of_checkpoint(folder)
-        if stored_bits is not None and stored_bits != weights.bits:
-            raise ConfigError(
-                f"weights must be q{stored_bits}, as {folder} has them, not {weights.name}"
-            )
+        _check_format(folder, stored_bits, weights, part)
+        model = network_of(whole.config, part)
         names = [name for name, _ in model.named_parameters()]
-        for done, name in enumerate(names, start=1):
-            stored_name = layout.name_of(name)
-            if stored_name in tensors:
-                tensor = tensors[stored_name].read()
-                if layout.interleaved:
-                    tensor = _half_split(name, tensor, model.config)
-                place(model, name, tensor.to(device), weights)
-            else:
-                n_rows = model.get_parameter(name).shape[0]
-                tiles, scales = (
-                    settle(tensors[stored_name + part].read()) for part in _QUANTIZED_PARTS
-                )
-                place_matrix(model, name, QuantizedMatrix(tiles, scales, n_rows))
-            if on_progress is not None:
-                on_progress(done, len(names))
+        as_floats = [name for name in names if layout.name_of(name) in tensors]
+        wanted = _wanted(whole, names, layout, stored_bits)
+        progress = _Progress(sum(tensors[name].n_bytes for name in wanted), on_progress)
+        read = ((name, part.of(name, tensors[layout.name_of(name)].read())) for name in as_floats)
+        for name, stored in read if make_copies is None else streamed(read, make_copies):
+            tensor = _half_split(name, stored, model.config) if layout.interleaved else stored
+            place(model, name, tensor.to(place_of).contiguous(), weights)
+            progress.add(tensors[layout.name_of(name)])
+        for name in (name for name in names if name not in set(as_floats)):
+            n_rows = model.get_parameter(name).shape[0]
+            both = [tensors[layout.name_of(name) + end] for end in _QUANTIZED_PARTS]
+            tiles, scales = (settle(one.read()) for one in both)
+            place_matrix(model, name, QuantizedMatrix(tiles, scales, n_rows))
+            progress.add(*both)
+    part.join(model)
     return model.eval()
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Bytes so far, of all, and who wants to know."""
+
+    n_in_all: int
+    tell: Callable[[int, int], None] | None
+    n_done: int = 0
+
+    def add(self, *stored: "_Stored") -> None:
+        self.n_done += sum(one.n_bytes for one in stored)
+        if self.tell is not None:
+            self.tell(self.n_done, self.n_in_all)
+
+
+def _check_format(folder: Path, stored_bits: int | None, weights: WeightFormat, part: Part) -> None:
+    if stored_bits is not None and stored_bits != weights.bits:
+        raise ConfigError(
+            f"weights must be q{stored_bits}, as {folder} has them, not {weights.name}"
+        )
+    if stored_bits is not None and part.n_ranks > 1:
+        raise ConfigError(f"the weights in {folder} are rounded and cannot be cut for several GPUs")
 
 
 def check_checkpoint(folder: Path) -> None:
@@ -246,6 +280,10 @@ class _Stored:
     name: str
     shape: list[int]
     dtype: str
+
+    @property
+    def n_bytes(self) -> int:
+        return prod(self.shape) * _DTYPE_BYTES[self.dtype]
 
     def read(self) -> Tensor:
         tensor: Tensor = self.file.get_tensor(self.name)

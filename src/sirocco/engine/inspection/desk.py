@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sirocco.engine.inspection.request import InspectionRequest
 from sirocco.engine.inspection.run import InspectedRows, InspectionRun
-from sirocco.errors import OutOfCapacity, SiroccoError, TimedOut
+from sirocco.errors import InvalidInput, OutOfCapacity, SiroccoError, TimedOut
 from sirocco.model.transformer import Transformer
 
 _PIECE_S = 0.05
@@ -75,6 +75,8 @@ class InspectionDesk:
 
     def add(self, request: InspectionRequest) -> None:
         """Let an inspection wait for its turn. Raises: InvalidInput."""
+        if self._model.is_part:
+            raise InvalidInput("a model that several GPUs share cannot be looked into")
         shape = self._model.config
         request.check(n_layers=shape.n_layers, n_heads=shape.n_heads)
         self._orders.append(_Order(request, self._clock()))

@@ -16,6 +16,7 @@ import structlog
 from sirocco.engine.process.channel import Connection
 from sirocco.engine.process.hosting import EngineHost
 from sirocco.engine.process.messages import Start
+from sirocco.engine.process.progress import LoadingProgress
 from sirocco.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -54,20 +55,30 @@ def main(descriptor: int) -> int:
 
 def _load(start: Start) -> "Engine":
     from sirocco import native  # noqa: PLC0415 - torch is slow, and the socket is read before
-    from sirocco.engine.loading import load_engine  # noqa: PLC0415
+    from sirocco.engine.loading import load_engine, load_shared_engine  # noqa: PLC0415
 
     if start.threads is not None and native.is_built():
         native.set_n_threads(start.threads)
+    progress = LoadingProgress(log.info)
+    if start.gpus > 1:
+        return load_shared_engine(start, on_loss=_end, on_progress=progress, on_note=log.warning)
     engine = load_engine(
         Path(start.folder),
         device=start.device,
         weights=start.weights,
         config=start.config,
+        on_progress=progress,
         on_note=log.warning,
     )
     if engine.model.is_batch_invariant:
         _keep_torch_to_one_thread()
     return engine
+
+
+def _end(reason: str) -> None:
+    """End at once: whoever started this process starts the next one."""
+    log.critical("the engine is of no use any more, and ends", reason=reason)
+    os._exit(FAULT_STATUS)
 
 
 def _keep_torch_to_one_thread() -> None:

@@ -80,6 +80,7 @@ class Start(_Message):
     Attributes:
         config: its `max_waiting` bounds all answers that are live, running ones included.
         threads: of a CPU kernel; None is one per processor.
+        gpus: devices that share the model, each with a process of its own.
         log_level, log_format: as of the server, whose log the lines go to.
     """
 
@@ -88,6 +89,7 @@ class Start(_Message):
     device: str = "auto"
     weights: str = "auto"
     threads: int | None = None
+    gpus: int = 1
     log_level: str = "info"
     log_format: LogFormat = "auto"
 
@@ -118,6 +120,40 @@ class LookAtBlocks(_Message):
 
 class Stop(_Message):
     """End after the step in flight."""
+
+
+# --- from an engine's first rank to the others ---
+
+
+class Join(_Message):
+    """Which rank to be; the first message, and sent once.
+
+    Attributes:
+        start: its device is cpu or cuda, and its weights are not auto.
+        meeting: path of the file through which ranks find each other.
+    """
+
+    start: Start
+    rank: int
+    n_ranks: int
+    meeting: str
+
+
+class ForwardSpan(_Part):
+    """The fields of `Span` in `attention/base.py`."""
+
+    first_position: int
+    n_tokens: int
+    block_ids: list[int]
+    n_reclaimed: int = 0
+
+
+class Forward(_Message):
+    """Run tokens through the network, as `ModelRunner.forward` does."""
+
+    token_ids: list[int]
+    spans: list[ForwardSpan]
+    rows: list[int] | None = None
 
 
 # --- from the engine ---
@@ -178,7 +214,7 @@ class Heartbeat(_Message):
     load: Load
 
 
-ToEngine = Start | Submit | Abort | Inspect | LookAtBlocks | Stop
+ToEngine = Start | Submit | Abort | Inspect | LookAtBlocks | Stop | Join | Forward
 FromEngine = Ready | Failed | Pieces | Inspected | BlocksSeen | Heartbeat
 
 _ERRORS: Mapping[str, type[SiroccoError]] = {
