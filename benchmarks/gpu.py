@@ -318,6 +318,7 @@ def cold_start(visit: Visit) -> Iterator[Row]:
         loaded = perf_counter()
         _generated(engine, 4, 1, 1)
         yield {"gb": round(n_bytes / 1e9, 2), "load_s": round(loaded - started, 2),
+               "load_gb_per_s": round(n_bytes / (loaded - started) / 1e9, 2),
                "first_token_s": round(perf_counter() - started, 2)}  # fmt: skip
 
 

@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from sirocco.attention.base import Span
+from sirocco.engine.config import EngineConfig
 from sirocco.engine.inspection.desk import InspectionDesk
 from sirocco.engine.inspection.request import InspectionRequest
-from sirocco.engine.parallel import check_ranks
+from sirocco.engine.parallel import ParallelRunner, check_ranks
+from sirocco.engine.process.messages import Forward, ForwardSpan
 from sirocco.errors import BackendUnavailable, ConfigError, InvalidInput
 from sirocco.model.config import ModelConfig
 from sirocco.model.linear import FORMATS, Summed
@@ -95,3 +98,34 @@ def test_a_part_is_not_looked_into_and_promises_no_bits():
     assert not model.is_batch_invariant
     with pytest.raises(InvalidInput, match="several GPUs"):
         InspectionDesk(model).add(InspectionRequest("r", [1, 2, 3]))
+
+
+@pytest.fixture
+def alone():
+    """A group of one rank."""
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_a_pass_that_fails_on_the_first_rank_ends_all(alone, monkeypatch):
+    """The others were told of it: they would add their next sums to those of another pass."""
+    model = random_model(SHAPE)
+    told: list[Forward] = []
+    faults: list[str] = []
+    config = EngineConfig(attention="sdpa", kv_cache_bytes=2**20, block_size=4)
+    runner = ParallelRunner(model, config, told.append, faults.append)
+    span = Span(0, 3, [2])
+
+    runner.forward([5, 6, 7], [span], torch.tensor([2]))
+    monkeypatch.setattr(model, "logits", lambda x: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runner.forward([5, 6, 7], [span])
+
+    assert told == [
+        Forward([5, 6, 7], [ForwardSpan(0, 3, [2])], [2]),
+        Forward([5, 6, 7], [ForwardSpan(0, 3, [2])], None),
+    ]
+    assert len(faults) == 1
+    assert "ZeroDivisionError" in faults[0]

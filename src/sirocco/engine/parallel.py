@@ -35,14 +35,17 @@ class ParallelRunner(ModelRunner):
 
     Args:
         tell: called with each pass before it runs; on the other ranks nothing.
+        on_fault: called with a sentence when a pass fails here: the others may have come through
+            it, or wait for this one, so their next sums would be of different passes.
     """
 
     def __init__(
         self, model: Transformer, config: EngineConfig,
         tell: Callable[[Forward], None] = lambda _: None,
+        on_fault: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
         super().__init__(model, config)
-        self._tell = tell
+        self._tell, self._on_fault = tell, on_fault
         n_ranks = dist.get_world_size()
         self.shape = replace(
             model.config, n_heads=model.config.n_heads * n_ranks,
@@ -55,7 +58,11 @@ class ParallelRunner(ModelRunner):
         """See `ModelRunner.forward`."""
         wanted = None if rows is None else rows.tolist()
         self._tell(Forward(list(token_ids), [_written(span) for span in spans], wanted))
-        return super().forward(token_ids, spans, rows)
+        try:
+            return super().forward(token_ids, spans, rows)
+        except Exception as fault:
+            self._on_fault(f"a pass failed on one of the ranks: {fault!r}")
+            raise
 
     def follow(self, told: Iterable[Forward]) -> None:
         """Compute what rank 0 runs, for as long as it says so. This is what other ranks do."""
@@ -89,11 +96,13 @@ class Ranks:
     Attributes:
         n_ranks: itself included.
         device: of rank 0.
+        on_loss: called with a sentence when the ranks can go on together no more.
     """
 
     n_ranks: int
     device: torch.device
     followers: Followers
+    on_loss: Callable[[str], None]
 
     @classmethod
     def started(
@@ -102,7 +111,8 @@ class Ranks:
         """Start the other ranks and meet them. Raises: SetupError."""
         folder = Path(tempfile.mkdtemp(prefix="sirocco-ranks-"))  # nobody else may enter it
         followers = Followers(start, n_ranks, folder, on_loss=on_loss)
-        return cls(n_ranks, _meet(str(folder / MEETING), 0, n_ranks, device), followers)
+        mine = _meet(str(folder / MEETING), 0, n_ranks, device)
+        return cls(n_ranks, mine, followers, on_loss)
 
     def load(
         self, folder: Path, form: WeightFormat, on_progress: Callable[[int, int], None] | None
@@ -112,7 +122,7 @@ class Ranks:
 
     def runner(self, model: Transformer, config: EngineConfig) -> ParallelRunner:
         """Make rank 0's runner."""
-        return ParallelRunner(model, config, self.followers.tell)
+        return ParallelRunner(model, config, self.followers.tell, self.on_loss)
 
 
 def follow(join: Join, told: Iterable[Forward]) -> None:
