@@ -9,7 +9,8 @@ def lines_of(seconds_a_step, n_steps=10):
     progress = LoadingProgress(
         lambda words, **numbers: lines.append(numbers), every_s=2.0, clock=lambda: now_s
     )
-    for step in range(1, n_steps + 1):
+    now_s += 60.0  # for what comes before the first weights
+    for step in range(n_steps + 1):
         now_s += seconds_a_step
         progress(step * 2**30, n_steps * 2**30)
     return lines

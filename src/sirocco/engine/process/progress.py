@@ -20,11 +20,15 @@ class LoadingProgress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._say, self._every_s, self._clock = say, every_s, clock
-        self._began_s = self._said_s = clock()
+        self._began_s: float | None = None
+        self._said_s = 0.0
 
     def __call__(self, done: int, total: int) -> None:
         """Take note of bytes that are loaded, and of bytes in all."""
         now_s = self._clock()
+        if self._began_s is None:  # before that torch was imported, and ranks found each other
+            self._began_s = self._said_s = now_s
+            return
         if now_s - self._said_s < self._every_s:
             return
         self._said_s = now_s
