@@ -118,6 +118,15 @@ def create_app(
     app.state.metrics = Metrics()
     app.state.access = Access(stores.api_tokens)
     app.state.directory = Directory(stores)
+    _add_routes(app)
+    app.openapi = openapi_document(app)  # type: ignore[method-assign]
+    add_error_handlers(app)
+    app.add_middleware(LoadShedding)
+    app.add_middleware(RequestCounting)  # outside of it: what is refused is counted, too
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
     app.include_router(binding.account_router, prefix=API_PREFIX)  # a model could be named so
     app.include_router(binding.router)
     app.include_router(run.router, prefix=API_PREFIX, tags=["Workers AI"])
@@ -132,11 +141,6 @@ def create_app(
     app.include_router(health.router, tags=["Health"])
     app.include_router(metrics.router, tags=["Health"])
     app.include_router(playground.router)
-    app.openapi = openapi_document(app)  # type: ignore[method-assign]
-    add_error_handlers(app)
-    app.add_middleware(LoadShedding)
-    app.add_middleware(RequestCounting)  # outside of it: what is refused is counted, too
-    return app
 
 
 def engine_start(entry: CatalogEntry, settings: Settings) -> Start:
