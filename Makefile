@@ -34,8 +34,11 @@ clients: $(CLIENTS)/.made $(if $(HAS_NPM),$(NODE_CLIENTS)/node_modules/.made) ##
 serve: $(VENV)/.package ## start the server; options in ARGS="..."
 	@$(BIN)/sirocco serve --stand-in $(ARGS)
 
+# A file's tests share what it starts. More than four at once would start more servers than they save time.
+PYTEST_WORKERS := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 test: $(VENV)/.dev clients worker-node $(if $(HAS_NPM),playground-node) ## run the tests; options in PYTEST_ARGS="..."
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 # Worker scripts are tested in the real runtime, which npm installs; without it they are left out.
 WORKER_NODE := tests/worker/node
