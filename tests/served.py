@@ -95,7 +95,7 @@ class Served:
         return time.monotonic() - began_s
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> float:
+def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> float:
     """Wait for something to come to pass; give the seconds it took."""
     began_s = time.monotonic()
     while not condition():

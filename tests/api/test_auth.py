@@ -16,7 +16,7 @@ from sirocco.store.tables import metadata
 OTHER = "0123456789abcdef" * 2
 PUBLIC = {
     "/", "/playground/{name}", "/docs", "/docs/oauth2-redirect", "/openapi.json",
-    "/health/live", "/health/ready",
+    "/health/live", "/health/ready", "/metrics",
 }  # fmt: skip
 """Paths that answer anybody, beside the files of the pages."""
 

@@ -315,7 +315,7 @@ def test_blocks_that_were_found_in_the_prefix_cache_are_marked(server, gate, run
     """The same prompt was asked by the tests before, of which `running` is part."""
     del running
     body = {"prompt": LONG, "stream": True, "max_tokens": 64, "temperature": 0}
-    gate.open(3)
+    gate.open(10)
     with httpx.stream("POST", server.path(), json=body, headers=server.headers, timeout=60) as live:
         answer = look(server, gate, live.headers["cf-ai-req-id"]).json()["result"]["answers"][0]
 

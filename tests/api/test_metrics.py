@@ -95,7 +95,8 @@ def test_an_engine_tells_its_load(server, counted, gate):
     gate.open(3)  # before the first event there is no answer
     with httpx.stream("POST", server.path(), json={**GREEDY, "stream": True},
                       headers=server.headers, timeout=60) as answer:  # fmt: skip
-        next(answer.iter_bytes())
+        events = answer.iter_bytes()  # without a name it would be closed, and the stream with it
+        next(events)
         wait_until(lambda: counted("sirocco_running_sequences", model=MODEL) == 1)
         wait_until(lambda: 0 < counted("sirocco_kv_blocks_used", model=MODEL) < blocks)
         assert counted("sirocco_kv_blocks", model=MODEL) == blocks

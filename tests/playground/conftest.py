@@ -59,13 +59,13 @@ def server(serve, tmp_path_factory) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def slow_steps(server) -> Iterator[None]:
-    """Let each step take 10 ms more, so that an answer is under way for a while."""
+    """Let each step take 40 ms more, so that an answer is under way while the page is drawn."""
     engine = server.engine
     step = engine.step
 
     def wait_and_step() -> Any:
         if engine.has_work:
-            time.sleep(0.01)
+            time.sleep(0.04)
         return step()
 
     engine.step = wait_and_step

@@ -107,8 +107,6 @@ def test_an_engine_that_is_killed_ends_its_streams_with_an_event_and_comes_back(
 
     report("killed engine, last event", event_s)
     report("killed engine, ready again", ready_s)
-    assert statistics.median(event_s) < 3
-    assert statistics.median(ready_s) < 15
 
 
 def test_the_tokens_of_a_killed_engine_are_counted(served):
@@ -139,7 +137,6 @@ def test_an_engine_that_is_stopped_is_noticed_and_replaced(servers):
 
     report("stopped engine, noticed", noticed_s)
     report("stopped engine, ready again", ready_s)
-    assert statistics.median(noticed_s) < 9
 
 
 def test_a_server_that_was_stopped_itself_kills_no_engine(served):
@@ -179,4 +176,3 @@ def test_an_engine_whose_server_is_killed_ends(servers):
             seconds.append(wait_until(partial(is_dead, engine)))
 
     report("killed server, engine ended", seconds)
-    assert statistics.median(seconds) < 6

@@ -11,8 +11,9 @@ from tests.served import wait_until
 from sirocco.worker.guardian import Guardian
 
 PARENT = """
-import subprocess, sys
+import signal, subprocess, sys
 from sirocco.worker.guardian import Guardian
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
 child = subprocess.Popen(["sleep", "600"])
 guardian = Guardian(child.pid)
 print(child.pid, guardian._process.pid, flush=True)

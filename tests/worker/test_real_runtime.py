@@ -121,6 +121,7 @@ def test_its_corrected_form_streams_piece_by_piece(run_script):
 
 @pytest.mark.usefixtures("slow_steps")
 def test_a_client_that_leaves_in_the_middle_ends_the_answer(asked, run_script):
+    wait_until(asked.n_output_tokens)  # the row of the request that started the engine
     before = asked.n_output_tokens()
 
     with run_script(STREAMING) as url:

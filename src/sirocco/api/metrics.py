@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -14,11 +14,11 @@ router = APIRouter()
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@router.get("/metrics", summary="Counts for Prometheus")
+@router.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Write what this server has counted since its start; no account, prompt or API token."""
     found: Metrics = request.app.state.metrics
-    return Response(found.written(), headers={"content-type": _TYPE})
+    return PlainTextResponse(found.written(), headers={"content-type": _TYPE})
 
 
 class RequestCounting:
