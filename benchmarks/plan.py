@@ -25,8 +25,8 @@ from sirocco.plan.local import measure_local
 from sirocco.plan.needs import Needs
 from sirocco.plan.planning import Question, decode_step
 
-MAX_SEQ_LEN = 2112
-PLACES = ((1, 128), (1, 2000), (4, 128), (8, 512), (16, 128))
+MAX_SEQ_LEN = 2048
+PLACES = ((1, 128), (1, 1900), (4, 128), (8, 512), (16, 128))
 """Sequences at once, and the context that they start from."""
 
 
