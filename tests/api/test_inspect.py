@@ -1,6 +1,7 @@
 """A look inside, over HTTP: tokens, attention, and the blocks of a running answer."""
 
 import base64
+import contextlib
 import json
 import threading
 import time
@@ -291,6 +292,22 @@ def look(server, gate, request_id, **who):
         return asked.result()
 
 
+@contextlib.contextmanager
+def ajar(gate):
+    """Let a step through every 50 ms."""
+    is_over = threading.Event()
+
+    def let_through():
+        while not is_over.wait(0.05):
+            gate.open()
+
+    opening = threading.Thread(target=let_through)
+    opening.start()
+    yield
+    is_over.set()
+    opening.join()
+
+
 def test_the_blocks_of_a_running_answer_are_told(server, gate, running):
     result = look(server, gate, running).json()["result"]
 
@@ -315,8 +332,10 @@ def test_blocks_that_were_found_in_the_prefix_cache_are_marked(server, gate, run
     """The same prompt was asked by the tests before, of which `running` is part."""
     del running
     body = {"prompt": LONG, "stream": True, "max_tokens": 64, "temperature": 0}
-    gate.open(10)
-    with httpx.stream("POST", server.path(), json=body, headers=server.headers, timeout=60) as live:
+    with (
+        ajar(gate),  # what is open beforehand is taken by the answer that runs already
+        httpx.stream("POST", server.path(), json=body, headers=server.headers, timeout=60) as live,
+    ):
         answer = look(server, gate, live.headers["cf-ai-req-id"]).json()["result"]["answers"][0]
 
     marks = [block["cached"] for block in answer["blocks"]]
