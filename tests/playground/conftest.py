@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +59,21 @@ def server(serve, tmp_path_factory) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def slow_steps(server) -> Iterator[None]:
-    """Let each step take 40 ms more, so that an answer is under way while the page is drawn."""
+    """Let an answer be under way for a while: 20 ms more a step, and only `max_tokens` ends it."""
     engine = server.engine
-    step = engine.step
+    step, add = engine.step, engine.add
 
     def wait_and_step() -> Any:
         if engine.has_work:
-            time.sleep(0.04)
+            time.sleep(0.02)
         return step()
 
-    engine.step = wait_and_step
+    def add_endless(request: Any) -> Any:
+        return add(replace(request, sampling=replace(request.sampling, ignore_eos=True)))
+
+    engine.step, engine.add = wait_and_step, add_endless
     yield
-    engine.step = step
+    engine.step, engine.add = step, add
 
 
 @dataclass
