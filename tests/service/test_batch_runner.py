@@ -139,6 +139,18 @@ def test_what_is_refused_for_now_is_tried_again_quietly(database, queue, run, er
     assert len(answers.asked) == 3
 
 
+@pytest.mark.timeout(30)
+def test_a_waking_in_the_moment_of_the_end_does_not_keep_it_from_ending(database, accounts):
+    async def scenario():
+        runner = BatchRunner(Engines(), Batches(database), accounts, Answers(), n_places=1)
+        runner.start()
+        await asyncio.sleep(0.2)  # it has found nothing, and waits
+        runner.wake()
+        await runner.aclose()
+
+    asyncio.run(scenario())
+
+
 def test_an_item_that_engines_fail_on_is_given_up_after_the_third(database, queue, run):
     batch = queue()
     answers = Answers(*[EngineFault("it ended")] * 3)

@@ -109,8 +109,10 @@ class BatchRunner:
                 pause_s = _BUSY_S if self._has_busy_model else _IDLE_S
             except Exception as error:  # the database is away; it is asked again
                 log.error("batches were not looked at", reason=reason_of(error))  # noqa: TRY400
+            # Not `wait_for`: until Python 3.12 it forgets a cancellation that comes with a waking.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._woken.wait()
 
     async def _fill(self) -> None:
         """Begin items until all places are taken, or nothing can be begun."""
