@@ -2,13 +2,14 @@
 
 import contextlib
 import sqlite3
-import time
+from functools import partial
 
 import httpx
 import pytest
 from sqlalchemy import event
 from tests.api.test_auth import ask_every_route
 from tests.postgresql import running_postgresql
+from tests.served import wait_until as wait_for
 
 from sirocco.errors import DatabaseAway
 from sirocco.wire.sse import Decoder
@@ -46,15 +47,11 @@ def full_disk(database, monkeypatch):
             yield
 
 
+wait_until = partial(wait_for, timeout_s=30.0)
+
+
 def request_ids(server):
     return [row.request_id for row in server.stores.usage.of_account(server.account_id)]
-
-
-def wait_until(condition):
-    deadline_s = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not come to pass in time"
-        time.sleep(0.01)
 
 
 def require_away(response):
