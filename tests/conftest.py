@@ -1,6 +1,10 @@
 """Options of the whole suite, and the databases that several rooms are tested with."""
 
+import logging
+from collections.abc import Iterator
+
 import pytest
+import structlog
 from tests.left_out import pytest_terminal_summary
 from tests.postgresql import blank_url, database, database_url, migrated, postgresql
 
@@ -24,6 +28,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1,
         help="how often each fault of a process is tried; 200 a night",
     )
+
+
+@pytest.fixture(autouse=True)
+def logging_afterwards() -> Iterator[None]:
+    """Undo what a command did to logging: its stream is a file that pytest closes."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    if logging.root.handlers != handlers:
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

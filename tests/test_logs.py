@@ -8,15 +8,6 @@ import structlog
 from sirocco.logs import configure_logs
 
 
-@pytest.fixture(autouse=True)
-def logging_afterwards():
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    structlog.reset_defaults()
-
-
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_a_traceback_shows_lines_of_code_and_no_values(capsys, style):
     configure_logs("info", style)
