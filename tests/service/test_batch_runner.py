@@ -142,7 +142,11 @@ def test_what_is_refused_for_now_is_tried_again_quietly(database, queue, run, er
 @pytest.mark.timeout(30)
 def test_a_waking_in_the_moment_of_the_end_does_not_keep_it_from_ending(database, accounts):
     async def scenario():
-        runner = BatchRunner(Engines(), Batches(database), accounts, Answers(), n_places=1)
+        engines = Engines()
+        runner = BatchRunner(
+            engines,  # type: ignore[arg-type]
+            Batches(database), accounts, Answers(), n_places=1,
+        )  # fmt: skip
         runner.start()
         await asyncio.sleep(0.2)  # it has found nothing, and waits
         runner.wake()
