@@ -1,5 +1,8 @@
+#include <nanobind/stl/vector.h>
+
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "handles.h"
 #include "isa.h"
@@ -32,19 +35,27 @@ struct BoundWeights {
     }
 };
 
-void run(const BoundWeights& weights, Address x, std::size_t n_rows, Address cosine, Address sine,
-         const BoundLayer& kv, const BoundPlan& plan, const std::string& isa_name) {
-    const std::size_t d = kv.layer.head_dim;
-    if (plan.n_blocks != kv.layer.n_blocks || plan.block_size != kv.layer.block_size)
+void check_fit(const LayerWeights& w, const KvLayer& kv, const BoundPlan& plan, std::size_t n_rows) {
+    const std::size_t d = kv.head_dim;
+    if (plan.n_blocks != kv.n_blocks || plan.block_size != kv.block_size)
         throw std::invalid_argument("the plan is for a cache of another shape");
-    if (plan.plan.slots.size() != n_rows || weights.w.wq.n_rows() != weights.w.n_heads * d ||
-        weights.w.wk.n_rows() != kv.layer.n_kv_heads * d || d % 2 ||
-        weights.w.n_heads % kv.layer.n_kv_heads)
-        throw std::invalid_argument("run_layer wants a plan and a cache of the layer's shape");
-    const Isa& isa = isa_named(takes_vectors(d) ? isa_name : "scalar");
+    if (plan.plan.slots.size() != n_rows || w.wq.n_rows() != w.n_heads * d ||
+        w.wk.n_rows() != kv.n_kv_heads * d || d % 2 || w.n_heads % kv.n_kv_heads)
+        throw std::invalid_argument("run_layers wants a plan and a cache of the layers' shape");
+}
+
+void run(const std::vector<const BoundWeights*>& layers, Address x, std::size_t n_rows,
+         Address cosine, Address sine, const std::vector<const BoundLayer*>& kv,
+         const BoundPlan& plan, const std::string& isa_name) {
+    if (layers.empty() || layers.size() != kv.size())
+        throw std::invalid_argument("run_layers wants a cache for each of its layers");
+    for (std::size_t i = 0; i < layers.size(); ++i)
+        check_fit(layers[i]->w, kv[i]->layer, plan, n_rows);
+    const Isa& isa = isa_named(takes_vectors(kv[0]->layer.head_dim) ? isa_name : "scalar");
     nb::gil_scoped_release without_gil;
-    run_layer(weights.w, at<float>(x), n_rows, at<const float>(cosine), at<const float>(sine),
-              kv.layer, plan.plan, isa);
+    for (std::size_t i = 0; i < layers.size(); ++i)
+        run_layer(layers[i]->w, at<float>(x), n_rows, at<const float>(cosine),
+                  at<const float>(sine), kv[i]->layer, plan.plan, isa);
 }
 
 }  // namespace
@@ -57,7 +68,7 @@ void bind_layer(nb::module_& m) {
              nb::arg("attention_norm").noconvert(), nb::arg("feed_forward_norm").noconvert(),
              nb::arg("eps"), nb::arg("n_heads"), nb::arg("wq"), nb::arg("wk"), nb::arg("wv"),
              nb::arg("wo"), nb::arg("w1"), nb::arg("w2"), nb::arg("w3"), nb::arg("owned"));
-    m.def("run_layer", &run, nb::arg("weights"), nb::arg("x"), nb::arg("n_rows"),
+    m.def("run_layers", &run, nb::arg("layers"), nb::arg("x"), nb::arg("n_rows"),
           nb::arg("cosine"), nb::arg("sine"), nb::arg("kv"), nb::arg("plan"), nb::arg("isa"));
 }
 

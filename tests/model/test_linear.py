@@ -138,7 +138,7 @@ def test_a_foreign_way_to_quantise_is_refused(folder, quantization):
 
 
 @pytest.mark.parametrize("weights", ["float32", "q8", "q4"])
-def test_a_layer_in_one_call_has_the_bits_of_its_kernels_one_by_one(weights):
+def test_all_layers_in_one_call_have_the_bits_of_their_kernels_one_by_one(weights):
     llm = LLM.random("breeze", seed=3, weights=weights, max_seq_len=64)
     runner, blocks = llm.engine.runner, llm.engine.scheduler.blocks
     table = blocks.open()

@@ -36,10 +36,10 @@ class Attend(Protocol):
 
 @runtime_checkable
 class RunsLayers(Protocol):
-    """An `Attend` that can run a whole layer of native weights, with the same bits."""
+    """An `Attend` that can run layers of native weights by itself, with the same bits."""
 
-    def run_layer(self, weights: LayerWeights, x: Tensor, rotation: Rotation, layer: int) -> None:
-        """Advance x [T, dim] in place, as `model/layers.py` would with this `Attend`."""
+    def run_layers(self, layers: Sequence[LayerWeights], x: Tensor, rotation: Rotation) -> None:
+        """Advance x [T, dim] through all layers in place, as `model/layers.py` would with it."""
         ...
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from sirocco.attention.base import Rotation, Span
 from sirocco.kvcache.pool import NativeKVCache
 from sirocco.native.attention import attention_plan, kv_layer, paged_attention
-from sirocco.native.layer import LayerWeights, run_layer_
+from sirocco.native.layer import LayerWeights, run_layers_
 
 if TYPE_CHECKING:
     from sirocco.native import _kernels
@@ -69,17 +69,15 @@ class NativePagedBackend:
         )
         return out.to(q.dtype)
 
-    def run_layer(
+    def run_layers(
         self,
-        weights: LayerWeights,
+        layers: Sequence[LayerWeights],
         x: Tensor,
         rotation: Rotation,
-        *,
-        layer: int,
         plan: "_kernels.AttentionPlan",
     ) -> None:
-        """Advance x [T, dim] by one layer, in place."""
-        run_layer_(weights, x, rotation, self._layers[layer], plan, isa=self._isa)
+        """Advance x [T, dim] through all layers, in place."""
+        run_layers_(layers, x, rotation, self._layers, plan, isa=self._isa)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +91,6 @@ class BoundAttend:
         """See `Attend`."""
         return self.backend.attend(q, k, v, layer, self.plan)
 
-    def run_layer(self, weights: LayerWeights, x: Tensor, rotation: Rotation, layer: int) -> None:
+    def run_layers(self, layers: Sequence[LayerWeights], x: Tensor, rotation: Rotation) -> None:
         """See `RunsLayers`."""
-        self.backend.run_layer(weights, x, rotation, layer=layer, plan=self.plan)
+        self.backend.run_layers(layers, x, rotation, self.plan)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sirocco.attention.base import Attend, Rotates, RunsLayers
+from sirocco.attention.base import Attend, Rotates
 from sirocco.model.config import ModelConfig
 from sirocco.model.linear import Fused, NativeLinear, add_projection, fuse, project
 from sirocco.model.rope import rotate
@@ -103,31 +103,26 @@ class Layer(nn.Module):
         self.feed_forward_norm = RMSNorm(config.dim, config.norm_eps)
         self.feed_forward = FeedForward(config)
         self._n_heads = config.n_heads
-        self._weights: LayerWeights | None = None
 
-    def _fused(self) -> LayerWeights | None:
-        """Its weights for the kernel that runs a whole layer; None if some are torch's own."""
-        if self._weights is None:
-            a, f = self.attention, self.feed_forward
-            layers = [a.wq, a.wk, a.wv, a.wo, f.w1, f.w2, f.w3]
-            matrices = [m.matrix for m in layers if isinstance(m, NativeLinear)]
-            if len(matrices) == len(layers):
-                self._weights = LayerWeights(
-                    self.attention_norm.weight,
-                    self.feed_forward_norm.weight,
-                    self.attention_norm.eps,
-                    self._n_heads,
-                    *matrices,
-                )
-        return self._weights
+    def native_weights(self) -> LayerWeights | None:
+        """Its weights for the kernel that runs whole layers; None if some are torch's own."""
+        a, f = self.attention, self.feed_forward
+        layers = [a.wq, a.wk, a.wv, a.wo, f.w1, f.w2, f.w3]
+        matrices = [m.matrix for m in layers if isinstance(m, NativeLinear)]
+        if len(matrices) < len(layers):
+            return None
+        return LayerWeights(
+            self.attention_norm.weight,
+            self.feed_forward_norm.weight,
+            self.attention_norm.eps,
+            self._n_heads,
+            *matrices,
+        )
 
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor], attend: Attend, layer: int
     ) -> Tensor:
         """x: [T, dim] → [T, dim]; the memory of x may be used for it."""
-        if isinstance(attend, RunsLayers) and (weights := self._fused()) is not None:
-            attend.run_layer(weights, x, rotation, layer)
-            return x
         attended = self.attention(self.attention_norm(x), rotation, attend, layer)
         x = add_projection(x, attended, self.attention.wo)
         hidden = self.feed_forward(self.feed_forward_norm(x))

@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from sirocco.attention.base import Attend
+from sirocco.attention.base import Attend, Rotation, RunsLayers
 from sirocco.attention.dense import dense_attention
 from sirocco.model.config import ModelConfig
 from sirocco.model.layers import Layer, RMSNorm
 from sirocco.model.linear import Embedding, Summed, rounded_matrix
 from sirocco.model.rope import inverse_frequencies, rotation
 from sirocco.model.scaled import Fp8Linear, Int4Linear
+from sirocco.native.layer import LayerWeights
 
 
 class Transformer(nn.Module):
@@ -25,6 +26,7 @@ class Transformer(nn.Module):
             None if config.tie_embeddings else nn.Linear(config.dim, config.vocab_size, bias=False)
         )
         self._frequencies = inverse_frequencies(config)  # float32, whatever the weights are
+        self._native_layers: list[LayerWeights] = []
 
     @property
     def device(self) -> torch.device:
@@ -96,10 +98,26 @@ class Transformer(nn.Module):
         attend = attend or self._attend_densely
         self._frequencies = self._frequencies.to(token_ids.device)
         turn = rotation(positions, self._frequencies)
-        x = self.embedding(token_ids)  # [T, dim]
+        x = self._through_layers(self.embedding(token_ids), turn, attend)
+        return self.logits(self.norm(x if rows is None else x[rows]))
+
+    def _through_layers(self, x: Tensor, turn: Rotation, attend: Attend) -> Tensor:
+        """x: [T, dim] → [T, dim]; the memory of x may be used for it."""
+        if isinstance(attend, RunsLayers) and (layers := self._layers_in_native_code()):
+            attend.run_layers(layers, x, turn)
+            return x
         for index, layer in enumerate(self.layers):
             x = layer(x, turn, attend, index)
-        return self.logits(self.norm(x if rows is None else x[rows]))
+        return x
+
+    def _layers_in_native_code(self) -> list[LayerWeights]:
+        """All layers for the kernel that runs them; none if some weights are torch's own."""
+        if not self._native_layers:
+            weights = [layer.native_weights() for layer in self.layers]  # type: ignore[operator]
+            self._native_layers = [w for w in weights if w is not None]
+            if len(self._native_layers) < len(weights):
+                self._native_layers = []
+        return self._native_layers
 
     def logits(self, x: Tensor) -> Tensor:
         """Scores of every token of the vocabulary: normed [R, dim] → [R, vocab_size] float32."""

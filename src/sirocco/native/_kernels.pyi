@@ -74,13 +74,13 @@ class LayerWeights:
         owned: object,
     ) -> None: ...
 
-def run_layer(
-    weights: LayerWeights,
+def run_layers(
+    layers: list[LayerWeights],
     x: int,
     n_rows: int,
     cosine: int,
     sine: int,
-    kv: KvLayer,
+    kv: list[KvLayer],
     plan: AttentionPlan,
     isa: str,
 ) -> None: ...

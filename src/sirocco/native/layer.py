@@ -1,5 +1,6 @@
-"""A whole layer in one call: the Python face of `native/layer.h`."""
+"""Whole layers in one call: the Python face of `native/layer.h`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -49,32 +50,34 @@ class LayerWeights:
         object.__setattr__(self, "handle", handle)
 
 
-def run_layer_(
-    weights: LayerWeights,
+def run_layers_(
+    layers: Sequence[LayerWeights],
     x: Tensor,
     rotation: tuple[Tensor, Tensor],
-    kv: "_kernels.KvLayer",
+    kv: "list[_kernels.KvLayer]",
     plan: "_kernels.AttentionPlan",
     *,
     isa: str | None = None,
 ) -> None:
-    """Advance the residual stream by one layer, in place; the keys and values are stored.
+    """Advance the residual stream by these layers, in place; the keys and values are stored.
 
     Args:
         x: [T, dim] float32, contiguous, on the CPU.
         rotation: cosine and sine of the tokens' angles, two [T, D/2], likewise.
+        kv: of each layer.
 
     Raises: TypeError, ValueError for what does not fit together.
     """
     cosine, sine = rotation
+    first = layers[0]
     for name, tensor in (("x", x), ("cosine", cosine), ("sine", sine)):
         _check_array(name, tensor, 2)
-    if x.shape[1] != weights.wq.n_columns:
-        raise ValueError(f"x must have rows of {weights.wq.n_columns}, got {x.shape[1]}")
-    if not cosine.shape == sine.shape == (x.shape[0], weights.wq.n_rows / weights.n_heads / 2):
+    if x.shape[1] != first.wq.n_columns:
+        raise ValueError(f"x must have rows of {first.wq.n_columns}, got {x.shape[1]}")
+    if not cosine.shape == sine.shape == (x.shape[0], first.wq.n_rows / first.n_heads / 2):
         raise ValueError(f"cosine and sine must be [T, D/2], got {list(cosine.shape)}")
-    native._kernels.run_layer(
-        weights.handle,
+    native._kernels.run_layers(
+        [weights.handle for weights in layers],
         x.data_ptr(),
         x.shape[0],
         cosine.data_ptr(),
