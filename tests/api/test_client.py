@@ -3,11 +3,11 @@
 import asyncio
 import subprocess
 import sys
-import time
 
 import httpx
 import pytest
 from tests.api.conftest import MISTRAL, MODEL
+from tests.served import wait_until
 
 from sirocco import AI, AsyncAI
 from sirocco.client import AIAuthError, AIError, AIInputError, AILimitError
@@ -23,13 +23,6 @@ def ai(server):
 
 def n_running(server):
     return len(server.engine.scheduler.running)
-
-
-def wait_until(condition, timeout_s=30.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def test_a_whole_answer_is_its_result(ai, server):

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from tests.api.conftest import MISTRAL, MODEL
+from tests.served import wait_until
 
 from sirocco.store.limits import Limits
 
@@ -37,13 +38,6 @@ def account_of(server, **limits):
         server.stores.accounts.set_limits(account.id, Limits(**limits))
     secret, _ = server.stores.api_tokens.create(account.id, name="x")
     return {"account_id": account.id, "headers": {"Authorization": f"Bearer {secret}"}}
-
-
-def wait_until(condition):
-    deadline_s = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def refusal_of(response):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 from tests.api.conftest import MISTRAL, MODEL
+from tests.served import wait_until
 
 from sirocco.store.limits import Limits
 
@@ -34,13 +35,6 @@ def ask(server, account, model_id=MISTRAL, **body):
     account_id, headers = account
     sent = {"prompt": "Hello", "max_tokens": 4, "temperature": 0, **body}
     return httpx.post(server.path(model_id, account_id), json=sent, headers=headers, timeout=120)
-
-
-def wait_until(condition) -> None:
-    deadline_s = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
 
 
 def rows(server, account, n):

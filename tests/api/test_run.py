@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -11,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from tests.api.conftest import MISTRAL, MODEL
+from tests.served import wait_until
 
 from sirocco.store.tables import utc_now
 from sirocco.types import FinishReason
@@ -22,13 +22,6 @@ GREEDY = {"prompt": "the cat", "temperature": 0, "max_tokens": 12}
 
 def events_of(response):
     return Decoder().feed(response.content)
-
-
-def wait_until(condition, timeout_s=60.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def has_come(server, n):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.served import wait_until
 
 from sirocco.errors import ConfigError
 from sirocco.service.usage_writer import UsageWriter
@@ -66,13 +67,6 @@ class FailingLog(UsageLog):
         if fails:
             raise OSError("the database is away")
         super().record(*rows)
-
-
-def wait_until(condition) -> None:
-    deadline_s = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not come to pass in ten seconds"
-        time.sleep(0.005)
 
 
 def kept(database, row) -> list[str]:
