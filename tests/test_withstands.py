@@ -7,14 +7,17 @@ import re
 import resource
 import select
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import httpx
 import pytest
+from tests.grammar_bombs import SCHEMAS
 from tests.served import Served, wait_until
 
 MIB = 1024 * 1024
@@ -194,3 +197,97 @@ def test_readers_that_stop_are_cut_off_and_hold_little(served, is_nightly):
     )
     # For each its buffer, a piece of the file and its request; 20 MiB are made once, and stay.
     assert most - before <= 20 + n * 128 / 1024
+
+
+class Neighbour(threading.Thread):
+    """Notes how long it waits for each of what it asks for. Attributes: waits_s."""
+
+    def __init__(self, waits: Iterator[float]) -> None:
+        super().__init__()
+        self._waits, self._over = waits, threading.Event()
+        self.waits_s: list[float] = []
+
+    def run(self) -> None:
+        for wait_s in self._waits:
+            self.waits_s.append(wait_s)
+            if self._over.is_set():
+                return
+
+    def told(self) -> str:
+        """What it waited since it was last asked."""
+        waits_s, self.waits_s = self.waits_s, []
+        return f"{median(waits_s) * 1e3:.1f} ms (median), {max(waits_s) * 1e3:.0f} ms (longest)"
+
+    def end(self) -> None:
+        """Let it ask no more."""
+        self._over.set()
+        self.join()
+
+
+def health_of(served: Served) -> Iterator[float]:
+    """Times of answers that need the event loop alone."""
+    with httpx.Client(timeout=60) as client:
+        while True:
+            began_s = time.monotonic()
+            assert client.get(f"{served.url}/health/live").status_code == 200
+            yield time.monotonic() - began_s
+            time.sleep(0.005)
+
+
+def gaps_of(served: Served) -> Iterator[float]:
+    """Times between the events of one stream after the other."""
+    while True:
+        with served.stream(max_tokens=700) as chunks:
+            next(chunks)
+            last_s = time.monotonic()
+            for _ in chunks:
+                now_s = time.monotonic()
+                yield now_s - last_s
+                last_s = now_s
+
+
+def as_fields(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Put a schema wherever a request may have one."""
+    yield {"guided_json": schema}
+    yield {"response_format": {"type": "json_schema", "json_schema": schema}}
+    yield {"tools": [{"name": "x", "parameters": schema}], "tool_choice": "x"}
+
+
+@pytest.mark.slow
+def test_grammar_bombs_end_a_child_at_most(served):
+    """Each is refused by the name of its field, or answered as far as `max_tokens` goes."""
+    engine_pid = served.engine_pid
+    health, stream = Neighbour(health_of(served)), Neighbour(gaps_of(served))
+    health.start()
+    stream.start()
+    time.sleep(3)
+    before = health.told(), stream.told()
+    took_s: dict[str, float] = {}
+    statuses = {}
+    with httpx.Client(headers=served.headers, timeout=60) as client:
+        for name, schema in SCHEMAS.items():
+            for fields in as_fields(schema):
+                began_s = time.monotonic()
+                body = {"prompt": "x", "max_tokens": 4, "seed": 1, **fields}
+                answer = client.post(served.path, json=body)
+                case = f"{name} as {next(iter(fields))}"
+                took_s[case] = time.monotonic() - began_s
+                statuses[case] = answer.status_code, answer.json()["errors"]
+    beside = health.told(), stream.told()
+    health.end()
+    stream.end()
+    worst = max(took_s, key=lambda case: took_s[case])
+    n_killed = len(served.logged("a grammar was too much for its child"))
+    say(
+        f"{len(statuses)} grammar bombs, {n_killed} children killed: answered after"
+        f" {median(took_s.values()) * 1e3:.0f} ms (median), {took_s[worst] * 1e3:.0f} ms"
+        f" (longest: {worst});\nhealth {beside[0]}, before them {before[0]};"
+        f"\ngaps of a stream {beside[1]}, before them {before[1]}"
+    )
+
+    codes = {errors[0]["code"] for status, errors in statuses.values() if status != 200}
+    assert {status for status, _ in statuses.values()} <= {200, 400, 413}, statuses
+    assert codes <= {5006, 5021, 5024}  # refused, too long a prompt, or cut off by max_tokens
+    assert served.engine_pid == engine_pid
+    assert served.lines("error", "critical") == []
+    assert served.run(max_tokens=1).status_code == 200

@@ -82,7 +82,7 @@ def create_app(
         service = Service(
             catalog, engines, usage, quota, stand_in=settings.stand_in,
             queue_timeout_s=settings.queue_timeout_s, time_limit_s=settings.time_limit_s,
-            metrics=app.state.metrics,
+            metrics=app.state.metrics, grammar_time_s=settings.grammar_time_s,
         )  # fmt: skip
         app.state.service = service
         app.state.inspector = Inspector(

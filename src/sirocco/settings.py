@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     max_header_bytes: int = Field(65_536, ge=1024, le=1_048_576, description="of a request")
     max_headers: int = Field(100, ge=8, le=10_000, description="headers of a request")
     max_connections: int = Field(0, ge=0, description="at once; 0: as open files allow")
+    grammar_time_s: float = Field(
+        0.25, gt=0, le=5, description="time on a processor that a schema may take"
+    )
     header_timeout_s: float = Field(
         8.0, gt=0, le=3600, description="time in which a header has to be whole"
     )

@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+from tests.grammar_bombs import TEXTS
 
 from sirocco.errors import InvalidInput
 from sirocco.service.grammar_guard import GrammarGuard
@@ -122,8 +123,78 @@ def test_a_grammar_of_a_megabyte_is_refused_unseen():
     assert pids == [None]
 
 
-def test_the_time_in_which_the_child_starts_is_not_the_grammars(monkeypatch):
+def test_the_time_in_which_the_child_starts_is_not_the_grammars():
     """However slow the machine: a good grammar must not be refused, and that be remembered."""
-    monkeypatch.setattr("sirocco.service.grammar_guard._CPU_LIMIT_S", 0.05)  # less than a start
 
-    assert checked(GOOD)[0] == [""]
+    async def scenario():
+        guard = GrammarGuard(cpu_limit_s=0.05)  # less than a start
+        await guard.check(GOOD)
+        await guard.aclose()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_no_bomb_takes_more_than_a_child(name):
+    """It is refused, or it is none; the next grammar is looked at as if nothing had been."""
+    _, pids = checked(Grammar("json_schema", TEXTS[name], "guided_json"), GOOD)
+
+    assert pids[-1] is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("product of automata", "too complex"),
+        ("members of a constant", "too complex"),
+        ("circle of references", "cannot be used"),
+        ("multiples", "cannot be used"),
+        ("products of alternatives", "schema too large"),
+    ],
+)
+def test_a_bomb_is_refused_by_the_name_of_its_field(name, words):
+    (reason,), _ = checked(Grammar("json_schema", TEXTS[name], "guided_json"))
+
+    assert reason.startswith("'/guided_json' ")
+    assert words in reason
+
+
+def test_an_account_with_many_grammars_holds_up_another_by_one():
+    """The other one comes last, and is next but one."""
+
+    async def scenario():
+        guard = GrammarGuard()
+        done = []
+
+        async def check(account, number):
+            await guard.check(Grammar("json_schema", f'{{"const": {number}}}'), account)
+            done.append(account)
+
+        tasks = [asyncio.create_task(check("flood", number)) for number in range(20)]
+        await asyncio.sleep(0)
+        tasks.append(asyncio.create_task(check("quiet", 20)))
+        await asyncio.gather(*tasks)
+        await guard.aclose()
+        return done
+
+    assert asyncio.run(scenario()).index("quiet") <= 1
+
+
+def test_the_same_grammar_at_once_is_tried_out_once(monkeypatch):
+    tried = []
+
+    async def scenario():
+        guard = GrammarGuard()
+        try_out = guard._tried_out
+
+        async def counted(grammar):
+            tried.append(grammar)
+            return await try_out(grammar)
+
+        monkeypatch.setattr(guard, "_tried_out", counted)
+        await asyncio.gather(*(guard.check(GOOD, f"{number % 2}") for number in range(10)))
+        await guard.aclose()
+
+    asyncio.run(scenario())
+
+    assert tried == [GOOD]

@@ -165,15 +165,29 @@ class Engine:
         """Prompt plus output tokens that one request may have."""
         return self.scheduler.limit_tokens
 
-    def add(self, request: Request) -> None:
+    def begun_grammar(self, request: Request) -> GrammarState | None:
+        """Begin the grammar of a request's answers, if it has one.
+
+        It may take long, and touches nothing that a step does: a host calls it in another thread,
+        but always in the same one.
+
+        Raises: InvalidInput if the grammar cannot be used.
+        """
+        grammar = request.sampling.grammar
+        return None if grammar is None else self._grammars.start(grammar)
+
+    def add(self, request: Request, grammar: GrammarState | None = None) -> None:
         """Let a request wait for its turn; its output is cut to what fits beside the prompt.
 
         Raises: PromptTooLong, InvalidInput; ValueError if the request id is in use.
+        Args:
+            grammar: the request's, if it was begun ahead.
+
         """
         if request.request_id in self._live:
             raise ValueError(f"request id {request.request_id!r} is in use")
         self.limits.check(request.prompt_token_ids, request.sampling)
-        sequences = self._sequences(request)
+        sequences = self._sequences(request, grammar or self.begun_grammar(request))
         now = self._clock()
         self._live[request.request_id] = _Live(
             request,
@@ -242,7 +256,7 @@ class Engine:
         """See which blocks a request's answers hold now; of one that is over, none."""
         return view_blocks(self.scheduler, request_id)
 
-    def _sequences(self, request: Request) -> list[Sequence]:
+    def _sequences(self, request: Request, grammar: GrammarState | None) -> list[Sequence]:
         prompt_token_ids, sampling = request.prompt_token_ids, request.sampling
         seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         end_token_ids = frozenset(() if sampling.ignore_eos else self._end_token_ids())
@@ -260,14 +274,10 @@ class Engine:
                 index=index,
                 root=root_name("account", request.account),
                 counts=_counts_of(request),
-                grammar=self._grammar_of(request),
+                grammar=None if grammar is None else grammar.copy(),
             )
             for index in range(sampling.n)
         ]
-
-    def _grammar_of(self, request: Request) -> GrammarState | None:
-        grammar = request.sampling.grammar
-        return None if grammar is None else self._grammars.start(grammar)
 
     @cached_property
     def _grammars(self) -> GrammarCompiler:

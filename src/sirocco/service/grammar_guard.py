@@ -6,6 +6,7 @@ import sys
 from collections import OrderedDict
 from dataclasses import asdict
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -14,11 +15,8 @@ from sirocco.types import Grammar
 
 log = structlog.get_logger(__name__)
 
-_CPU_LIMIT_S = 0.25
-"""Time on a processor that a grammar may take; usual ones take a millisecond."""
-
 _TIME_LIMIT_S = 5.0
-"""… and by the clock, on a machine that has no time for the child."""
+"""Time by the clock that a grammar may take, on a machine that has no time for the child."""
 
 _START_LIMIT_S = 30.0
 """… and the child itself, until it can look at the first one."""
@@ -30,30 +28,49 @@ _N_REMEMBERED = 1024
 
 
 class GrammarGuard:
-    """Refuses what cannot be used as a grammar; use it in one event loop."""
+    """Refuses what cannot be used as a grammar; use it in one event loop.
 
-    def __init__(self) -> None:
+    Accounts take turns: whoever sends a hundred hard ones holds up others by one.
+
+    Args:
+        cpu_limit_s: time on a processor that a grammar may take; usual ones take a millisecond.
+    """
+
+    def __init__(self, cpu_limit_s: float = 0.25) -> None:
+        self._cpu_limit_s = cpu_limit_s
         self._child: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
+        self._lines: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._known: OrderedDict[Grammar, str | None] = OrderedDict()
 
-    async def check(self, grammar: Grammar) -> None:
-        """Raise InvalidInput if it cannot be used; OutOfCapacity if there was no time to see."""
+    async def check(self, grammar: Grammar, account: str = "") -> None:
+        """Raise InvalidInput if it cannot be used; OutOfCapacity if there was no time to see.
+
+        Args:
+            account: whose turn this is.
+        """
         if len(grammar.text) > _MOST_BYTES:
             raise InvalidInput(
                 f"'/{grammar.field}' must have at most {_MOST_BYTES} bytes, got {len(grammar.text)}"
             )
-        if grammar not in self._known:
-            async with self._turn:
-                self._remember(grammar, await self._tried_out(grammar))
-        self._known.move_to_end(grammar)
-        if (reason := self._known[grammar]) is not None:
+        reason = await self._reason(grammar, account)
+        if reason is not None:
             raise InvalidInput(reason)
 
     async def aclose(self) -> None:
         """End the child."""
         async with self._turn:
             await self._end_child()
+
+    async def _reason(self, grammar: Grammar, account: str) -> str | None:
+        line = self._lines.setdefault(account, asyncio.Lock())
+        if grammar not in self._known:
+            async with line, self._turn:
+                if grammar not in self._known:  # the one before may have been the same
+                    self._remember(grammar, await self._tried_out(grammar))
+                return self._known[grammar]
+        self._known.move_to_end(grammar)
+        return self._known[grammar]
 
     def _remember(self, grammar: Grammar, reason: str | None) -> None:
         self._known[grammar] = reason
@@ -71,12 +88,12 @@ class GrammarGuard:
         waited_s = 0.0
         try:
             while waited_s < _TIME_LIMIT_S:
-                await asyncio.wait({answer}, timeout=_CPU_LIMIT_S)
+                await asyncio.wait({answer}, timeout=self._cpu_limit_s)
                 if answer.done() and (line := answer.result()):
                     reason: str | None = json.loads(line)
                     return reason
-                waited_s += _CPU_LIMIT_S
-                if answer.done() or _cpu_seconds(child.pid) - cpu_before_s >= _CPU_LIMIT_S / 2:
+                waited_s += self._cpu_limit_s
+                if answer.done() or _cpu_seconds(child.pid) - cpu_before_s >= self._cpu_limit_s / 2:
                     log.warning("a grammar was too much for its child", pid=child.pid)
                     await self._end_child()
                     return f"'/{grammar.field}' cannot be used: it is too complex"

@@ -107,12 +107,13 @@ class Service:
         queue_timeout_s: an answer that has not begun by then is refused.
         time_limit_s: an answer that is not whole by then is broken off.
         metrics: counts what answers take.
+        grammar_time_s: time on a processor that a request's grammar may take.
     """
 
     def __init__(
         self, catalog: Catalog, engines: EnginePool, usage: UsageWriter, quota: Quota, *,
         stand_in: bool, queue_timeout_s: float | None = None, time_limit_s: float | None = None,
-        metrics: Metrics | None = None,
+        metrics: Metrics | None = None, grammar_time_s: float = 0.25,
     ) -> None:  # fmt: skip
         self.catalog = catalog
         self.engines = engines
@@ -124,7 +125,7 @@ class Service:
         self._metrics = metrics or Metrics()
         self._metrics.watch_engines(engines)
         self._is_draining = False
-        self._grammars = GrammarGuard()
+        self._grammars = GrammarGuard(grammar_time_s)
 
     async def aclose(self) -> None:
         """End what was started to look at requests."""
@@ -191,7 +192,7 @@ class Service:
         token_ids = await tokenized(model.tokenizer, serving, job)
         sampling = job.bound
         if sampling.grammar is not None:
-            await self._grammars.check(sampling.grammar)
+            await self._grammars.check(sampling.grammar, standing.account)
         limits = engine.limits
         limits.check(token_ids, sampling)
         request = Request(

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import uuid
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from tests.inprocess import EngineThread
@@ -20,7 +20,8 @@ from sirocco.errors import (
     PromptTooLong,
     SetupError,
 )
-from sirocco.types import FinishReason, SamplingParams
+from sirocco.tokenizer.byte import ByteTokenizer
+from sirocco.types import FinishReason, Grammar, SamplingParams
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=20, ignore_eos=True)
 
@@ -205,15 +206,75 @@ def test_a_request_that_breaks_the_engine_ends_alone(make_engine):
         engine = make_engine()
         add = engine.add
 
-        def fail_for_seven(request):
+        def fail_for_seven(request, grammar=None):
             if request.prompt_token_ids == [7]:
                 raise ValueError("unforeseen")
-            add(request)
+            add(request, grammar)
 
         engine.add = fail_for_seven
         async with running(engine) as live:
             with pytest.raises(EngineFault):
                 await token_ids_of(live.submit(asked([7])))
+            return await token_ids_of(live.submit(asked([5, 6])))
+
+    assert len(asyncio.run(scenario())) == 20
+
+
+@contextmanager
+def slow_grammars(engine):
+    """Let grammars be begun when the test says so."""
+    go_on, begin = threading.Event(), engine.begun_grammar
+
+    def begin_late(request):
+        go_on.wait(20)
+        return begin(request)
+
+    engine.begun_grammar = begin_late
+    yield go_on
+    go_on.set()
+
+
+YES = SamplingParams(grammar=Grammar("lark", 'start: "yes"'))
+NOWHERE = SamplingParams(grammar=Grammar("lark", "start: nowhere"))
+
+
+def test_a_grammar_that_takes_long_to_begin_holds_up_no_other_answer(make_engine):
+    async def scenario():
+        engine = make_engine()
+        with slow_grammars(engine) as go_on:
+            async with running(engine) as live:
+                bound = live.submit(asked([5], YES))
+                other = await token_ids_of(live.submit(asked([5, 6])))
+                go_on.set()
+                return other, await token_ids_of(bound)
+
+    other, bound = asyncio.run(scenario())
+
+    assert len(other) == 20
+    assert ByteTokenizer().decode(bound[:3]) == "yes"
+
+
+def test_an_answer_whose_grammar_is_being_begun_can_be_given_up(make_engine):
+    async def scenario():
+        engine = make_engine()
+        with slow_grammars(engine) as go_on:
+            async with running(engine) as live:
+                bound = live.submit(asked([5], YES))
+                bound.abort()
+                await token_ids_of(live.submit(asked([5, 6])))
+                go_on.set()
+                await token_ids_of(live.submit(asked([5, 6])))
+                assert not engine.has_work
+                return bound.finish_reason
+
+    assert asyncio.run(scenario()) is FinishReason.ABORT
+
+
+def test_a_grammar_that_cannot_be_begun_is_told_to_its_caller(make_engine):
+    async def scenario():
+        async with running(make_engine()) as live:
+            with pytest.raises(InvalidInput, match="cannot be used"):
+                await token_ids_of(live.submit(asked([5], NOWHERE)))
             return await token_ids_of(live.submit(asked([5, 6])))
 
     assert len(asyncio.run(scenario())) == 20

@@ -1,7 +1,8 @@
 """An engine behind a socket: requests come in, pieces go out once per step.
 
 One thread steps and alone touches the engine, so nothing in it needs a lock. A second reads the
-socket, a third sends heartbeats: neither waits for a step, which may take many seconds.
+socket, a third sends heartbeats: neither waits for a step, which may take many seconds. A fourth
+begins grammars, for which no step waits.
 """
 
 import queue
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sirocco.engine.process.channel import ChannelError, Connection
+from sirocco.engine.process.grammar_desk import Begun, GrammarDesk
 from sirocco.engine.process.messages import (
     Abort,
     BlocksSeen,
@@ -57,7 +59,7 @@ class EngineHost:
         self, connection: Connection, *, on_hang_up: Callable[[], None] | None = None
     ) -> None:
         self._connection = connection
-        self._inbox: queue.SimpleQueue[ToEngine] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[ToEngine | Begun] = queue.SimpleQueue()
         self._on_hang_up = on_hang_up or (lambda: self._inbox.put(Stop()))
         self._over = threading.Event()
         self._n_steps = 0
@@ -77,12 +79,14 @@ class EngineHost:
         beating = threading.Thread(target=self._beat, args=(engine,), name="sirocco-heartbeat",
                                    daemon=True)  # fmt: skip
         beating.start()
+        self._grammars = GrammarDesk(engine.begun_grammar, self._inbox.put)
         try:
             self._work(engine)
         except OSError:
             pass  # nobody listens any more
         finally:
             self._over.set()
+            self._grammars.close()
             beating.join()
 
     def _loaded(self, load: Callable[[], "Engine"]) -> "Engine | None":
@@ -174,14 +178,18 @@ class EngineHost:
             return True
         return False
 
-    def _done(self, engine: "Engine", message: ToEngine) -> list[Piece]:
+    def _done(self, engine: "Engine", message: ToEngine | Begun) -> list[Piece]:
         """Do what a message asks; give the pieces that are to be sent at once."""
         if isinstance(message, Abort):
-            engine.inspections.abort(message.request_id)
-            piece = engine.abort(message.request_id)
-            return [] if piece is None else [_written(piece)]
+            return self._aborted(engine, message.request_id)
         if isinstance(message, Submit):
-            return self._added(engine, message)
+            if message.request.sampling.grammar is None:
+                return self._added(engine, Begun(message.request))
+            self._grammars.take(message.request)
+            return []
+        if isinstance(message, Begun):
+            is_wanted = self._grammars.give_up(message.request.request_id)
+            return self._added(engine, message) if is_wanted else []
         if isinstance(message, Inspect):
             self._order(engine, message)
             return []
@@ -197,10 +205,19 @@ class EngineHost:
         except SiroccoError as error:
             self._refuse_inspection(message.request.request_id, error)
 
-    def _added(self, engine: "Engine", message: Submit) -> list[Piece]:
-        request_id = message.request.request_id
+    def _aborted(self, engine: "Engine", request_id: str) -> list[Piece]:
+        engine.inspections.abort(request_id)
+        if self._grammars.give_up(request_id):
+            return [Piece(request_id, finish_reason=FinishReason.ABORT, is_last=True)]
+        piece = engine.abort(request_id)
+        return [] if piece is None else [_written(piece)]
+
+    def _added(self, engine: "Engine", begun: Begun) -> list[Piece]:
+        request_id = begun.request.request_id
+        if begun.error is not None:
+            return [_broken_off(request_id, begun.error)]
         try:
-            engine.add(message.request)
+            engine.add(begun.request, begun.grammar)
         except SiroccoError as error:
             return [_broken_off(request_id, error)]
         except Exception:

@@ -4,6 +4,7 @@ The library counts what it does and gives up beyond a limit, so that no grammar 
 hold up the others for long. Where it gives up, that one answer ends with an error.
 """
 
+from collections import OrderedDict
 from collections.abc import Collection
 
 import llguidance
@@ -16,12 +17,19 @@ from sirocco.errors import ModelFault
 from sirocco.tokenizer.base import Tokenizer
 from sirocco.types import Grammar
 
+_N_KEPT = 8
+"""Grammars whose beginnings are kept: to copy one takes a tenth of a millisecond."""
+
 
 class GrammarState:
     """Where one answer stands in its grammar."""
 
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
+
+    def copy(self) -> "GrammarState":
+        """Give another answer the same place."""
+        return GrammarState(self._matcher.deep_copy())
 
     def allowed(self) -> Tensor:
         """Tell which tokens may come next: [V] bool; at least one may.
@@ -40,7 +48,7 @@ class GrammarState:
 
 
 class GrammarCompiler:
-    """Grammars over the tokens of one vocabulary.
+    """Grammars over the tokens of one vocabulary; use it in one thread at a time.
 
     Args:
         vocab_size: of the model; ids without a token are never allowed.
@@ -56,9 +64,18 @@ class GrammarCompiler:
             eos_token=sorted(end_token_ids),
             slices=LLTokenizer.json_slices(),
         )
+        self._begun: OrderedDict[Grammar, GrammarState] = OrderedDict()
 
     def start(self, grammar: Grammar) -> GrammarState:
         """Begin an answer. Raises: InvalidInput if the grammar cannot be used."""
+        if grammar not in self._begun:
+            self._begun[grammar] = self._start(grammar)
+        self._begun.move_to_end(grammar)
+        while len(self._begun) > _N_KEPT:
+            self._begun.popitem(last=False)
+        return self._begun[grammar].copy()
+
+    def _start(self, grammar: Grammar) -> GrammarState:
         matcher = LLMatcher(self._tokenizer, compiled(grammar), limits=LIMITS, log_level=0)
         if matcher.is_error():
             raise refused(grammar, [matcher.get_error()])

@@ -8,8 +8,9 @@ import json
 import resource
 import sys
 from collections.abc import Collection
+from functools import cache
 
-from llguidance import LLMatcher, LLParserLimits
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
 from sirocco.errors import InvalidInput
 from sirocco.types import Grammar
@@ -24,6 +25,11 @@ LIMITS = LLParserLimits(
 )
 
 _CHILD_MEMORY_BYTES = 1 << 30
+
+_TRIED_STEPS = 8
+"""Bytes of an answer that a grammar is tried out with."""
+
+_END = 256
 
 
 def compiled(grammar: Grammar) -> str:
@@ -44,10 +50,19 @@ READY = "ready\n"
 
 
 def check_grammar(grammar: Grammar) -> None:
-    """Refuse a grammar that cannot be used. Raises: InvalidInput with the reason."""
-    is_bad, messages = LLMatcher.validate_grammar_with_warnings(compiled(grammar), limits=LIMITS)
-    if is_bad:
-        raise refused(grammar, messages)
+    """Refuse a grammar that cannot be used. Raises: InvalidInput with the reason.
+
+    An answer is begun as an engine does it, with bytes for tokens: what is too much shows here.
+    """
+    matcher = LLMatcher(_byte_tokenizer(), compiled(grammar), limits=LIMITS, log_level=0)
+    for _ in range(_TRIED_STEPS):
+        allowed = b"" if matcher.is_error() else matcher.compute_logit_bias()
+        if matcher.is_error():
+            raise refused(grammar, [matcher.get_error()])
+        first = len(allowed) - len(allowed.lstrip(b"\0"))
+        if first >= _END:
+            return  # the answer may be over
+        matcher.consume_token(first)
 
 
 def refused(grammar: Grammar, messages: Collection[object]) -> InvalidInput:
@@ -61,10 +76,30 @@ def first_line(messages: Collection[object]) -> str:
     return text.splitlines()[0][:300]
 
 
+class _Bytes:
+    """A tokenizer as the library wants it, whose tokens are bytes."""
+
+    tokens = (*(bytes([byte]) for byte in range(_END)), b"<end>")
+    special_token_ids = (_END,)
+    eos_token_id = _END
+    bos_token_id = None
+
+    def __call__(self, text: str) -> list[int]:
+        if not isinstance(text, str):
+            raise TypeError("text is wanted")  # the library tries bytes first
+        return list(text.encode())
+
+
+@cache
+def _byte_tokenizer() -> LLTokenizer:
+    return LLTokenizer(TokenizerWrapper(_Bytes()), slices=LLTokenizer.json_slices())
+
+
 def _check_lines() -> None:
     """Say in a line that all is loaded; then answer each grammar on stdin with a line: null, or
     the reason why it cannot be used.
     """
+    _byte_tokenizer()
     sys.stdout.write(READY)
     sys.stdout.flush()
     resource.setrlimit(resource.RLIMIT_AS, (_CHILD_MEMORY_BYTES, _CHILD_MEMORY_BYTES))
