@@ -138,6 +138,17 @@ def test_the_end_token_ends_an_answer_and_is_no_text(make_engine):
     assert (piece.text, piece.finish_reason) == ("", FinishReason.STOP)
 
 
+def test_the_control_token_that_ends_a_turn_ends_an_answer(make_engine, monkeypatch):
+    """Whatever the checkpoint says: Orca 2 has `<|im_end|>` in its template, and names `</s>`."""
+    engine = make_engine()
+    monkeypatch.setattr(engine.tokenizer, "control_id", {"<|im_end|>": 77}.get)
+    engine.add(Request("a", prompt_of(4), SamplingParams(temperature=0.0, logit_bias={77: 100.0})))
+
+    (piece,) = engine.step()
+
+    assert (piece.text, piece.finish_reason) == ("", FinishReason.STOP)
+
+
 def test_a_stop_string_ends_an_answer_before_itself(make_engine):
     engine = make_engine()
     letter = engine.tokenizer.encode("x")[0]

@@ -199,10 +199,14 @@ def test_any_prompt_equals_the_publishers(tokenizer_of, published_ids, template,
          "<s>GPT4 Correct User: U<|end_of_turn|>GPT4 Correct Assistant: A "),
         # Intel's model card: "### System:", "### User:", "### Assistant:", each on its own line.
         ("neural-chat", conversation("U", system="S"),
-         "<s>### System:\nS\n### User:\nU\n### Assistant:\n"),
+         "### System:\nS\n### User:\nU\n### Assistant:\n"),
         ("neural-chat", conversation("U", "A", "V"),
-         "<s>### User:\nU\n### Assistant:\nA</s>### User:\nV\n### Assistant:\n"),
-        ("neural-chat", conversation("U", "A"), "<s>### User:\nU\n### Assistant:\nA"),
+         "### User:\nU\n### Assistant:\nA</s>\n### User:\nV\n### Assistant:\n"),
+        ("neural-chat", conversation("U", "A"), "### User:\nU\n### Assistant:\nA"),
+        # Microsoft's model card of Orca 2, with the line feed that its answer begins with.
+        ("chatml", conversation("U", system="S"),
+         "<s><|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n"
+         "<|im_start|>assistant\n"),
     ],
 )  # fmt: skip
 def test_a_last_answer_is_gone_on_with_in_every_template(tokenizer_of, template, messages, text):
@@ -215,14 +219,14 @@ def test_a_last_answer_is_gone_on_with_in_every_template(tokenizer_of, template,
 @given(messages=CONVERSATIONS)
 def test_any_neural_chat_prompt_is_that_of_its_model_card(tokenizer_of, messages):
     tokenizer = tokenizer_of("chat")
-    ends = {"assistant": "</s>"}
+    ends = {"assistant": "</s>\n"}
     text = "".join(
         f"### {m.role.title()}:\n{m.content}{ends.get(m.role, chr(10))}" for m in messages
     )
 
     ours = encode_messages(tokenizer, messages, "neural-chat")
 
-    assert ours == tokenizer.encode_raw(f"<s>{text}### Assistant:\n")
+    assert ours == tokenizer.encode_raw(f"{text}### Assistant:\n")
 
 
 def test_a_raw_prompt_means_its_control_tokens_and_begins_with_bos_once(tokenizer_of):

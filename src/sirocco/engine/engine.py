@@ -29,6 +29,7 @@ from sirocco.kvcache.block_manager import BlockManager
 from sirocco.kvcache.prefix import root_name
 from sirocco.model.transformer import Transformer
 from sirocco.tokenizer.base import Tokenizer
+from sirocco.tokenizer.chat import TURN_ENDS
 from sirocco.types import FinishReason, TokenLogprob
 
 if TYPE_CHECKING:
@@ -179,10 +180,10 @@ class Engine:
     def add(self, request: Request, grammar: GrammarState | None = None) -> None:
         """Let a request wait for its turn; its output is cut to what fits beside the prompt.
 
-        Raises: PromptTooLong, InvalidInput; ValueError if the request id is in use.
         Args:
             grammar: the request's, if it was begun ahead.
 
+        Raises: PromptTooLong, InvalidInput; ValueError if the request id is in use.
         """
         if request.request_id in self._live:
             raise ValueError(f"request id {request.request_id!r} is in use")
@@ -299,8 +300,10 @@ class Engine:
         return [piece for piece in pieces if piece is not None]
 
     def _end_token_ids(self) -> set[int]:
-        eos_id = self.tokenizer.eos_id
-        return {*self.model.config.eos_token_ids, *(() if eos_id is None else (eos_id,))}
+        named = (self.tokenizer.eos_id, *map(self.tokenizer.control_id, TURN_ENDS))
+        vocab_size = self.model.config.vocab_size
+        known = {token_id for token_id in named if token_id is not None and token_id < vocab_size}
+        return known | {*self.model.config.eos_token_ids}
 
     def _pieces(self, seq: Sequence, choices: Run[Choice], n_added: int) -> list[Piece]:
         """Turn tokens that were added into text, which may end the answer, too."""

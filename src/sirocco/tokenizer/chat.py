@@ -130,7 +130,11 @@ def _zephyr(messages: Sequence[Message]) -> Iterator[Part]:
 
 
 def _chatml(messages: Sequence[Message]) -> Iterator[Part]:
-    """`<s><|im_start|>user⏎user<|im_end|>⏎<|im_start|>assistant⏎answer<|im_end|>⏎`."""
+    """`<s><|im_start|>user⏎user<|im_end|>⏎<|im_start|>assistant⏎answer<|im_end|>⏎`.
+
+    The card of microsoft/Orca-2-13b ends a prompt at `assistant`, without the line feed that
+    follows every other role; the answer begins with it there, and here it does not.
+    """
     start, end = Control("<|im_start|>"), Control("<|im_end|>")
     return _turns(messages, lambda role: (start, f"{role}\n"), (end, "\n"))
 
@@ -151,14 +155,18 @@ def _openchat(messages: Sequence[Message]) -> Iterator[Part]:
 
 
 def _neural_chat(messages: Sequence[Message]) -> Iterator[Part]:
-    """`<s>### System:⏎system⏎### User:⏎user⏎### Assistant:⏎answer</s>### User:⏎…`."""
-    yield BOS
+    """`### System:⏎system⏎### User:⏎user⏎### Assistant:⏎answer</s>⏎### User:⏎…`, without BOS.
+
+    Source: a single turn is that of the model card of Intel/neural-chat-7b-v3-1, which encodes it
+    with add_special_tokens=False; what stands between turns is Intel's own fine-tuning code
+    (intel-extension-for-transformers, `prompt_SlimOrca`).
+    """
     for message in messages:
         yield f"### {message.role.title()}:\n{message.content}"
         if message.role != "assistant":
             yield "\n"
         elif message is not messages[-1]:
-            yield EOS
+            yield from (EOS, "\n")
     if messages[-1].role != "assistant":
         yield "### Assistant:\n"
 
@@ -192,7 +200,12 @@ TEMPLATES: dict[str, Callable[[Sequence[Message]], Iterator[Part]]] = {
     "neural-chat": _neural_chat,
 }
 """By the names that the catalogue uses. Source: for the first two the public service's own,
-message by message; for the last four the publishers' Jinja, or, of Neural Chat, its model card."""
+message by message; for the last four the publishers' Jinja, or, of Neural Chat and Orca 2, which
+have none, their model cards."""
+
+TURN_ENDS = ("<|im_end|>", "<|end_of_turn|>")
+"""Control tokens that end a turn in these templates, so that an answer is over with them, whatever
+a checkpoint says: Orca 2 names only `</s>`."""
 
 
 def _with_previous(messages: Sequence[Message]) -> Iterator[tuple[str | None, Message]]:
