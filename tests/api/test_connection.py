@@ -248,6 +248,9 @@ def test_a_reader_that_stops_is_cut_off_and_its_answer_ends(server, gate):
         gate.open(2)  # of the 250 that it lacks
         wait_until(lambda: server.client.n_live == 0)
 
+    told = httpx.get(f"{server.url}/metrics", timeout=60).text
+    assert 'sirocco_connections_cut_total{reason="reader"} 1.0' in told
+
 
 def test_a_slow_reader_gets_the_whole_answer(server):
     """It takes three times the time in which some of it has to be taken."""
@@ -260,6 +263,30 @@ def test_a_slow_reader_gets_the_whole_answer(server):
             answer += connection.recv(65536)
 
     assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_a_connection_is_refused_for_is_counted(server):
+    def seen():
+        text = httpx.get(f"{server.url}/metrics", timeout=60).text
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+                for line in text.splitlines() if not line.startswith("#")}  # fmt: skip
+
+    before = seen()
+    bad = [GET + b"X: " + b"a" * 300_000, b"nonsense\r\n\r\n", GET, b""]
+    with ExitStack() as held:
+        for sent in bad:
+            connection = held.enter_context(connected(server))
+            send_all_that_goes(connection, sent)
+            read_to_end(connection)
+    after = seen()
+
+    grown = {name: after[name] - before.get(name, 0) for name in after}
+    for status in (431, 400, 408):
+        series = f'sirocco_requests_total{{endpoint="connection",model="",status="{status}"}}'
+        assert grown[series] == 1
+    for error in ("HeaderTooLarge", "MalformedRequest", "TimedOut"):
+        assert grown[f'sirocco_errors_total{{error="{error}"}}'] == 1
+    assert grown['sirocco_connections_cut_total{reason="silent"}'] == 1
 
 
 def test_too_many_connections_are_told_so(serve, tmp_path):

@@ -28,6 +28,7 @@ from sirocco.errors import (
     TimedOut,
     Unavailable,
 )
+from sirocco.service.metrics import Metrics
 
 TICK_S = 1.0
 _PIECE_BYTES = 16 * 1024
@@ -84,6 +85,7 @@ class Connection(HttpToolsProtocol):
 
     limits: ConnectionLimits
     watch: Watch
+    metrics: Metrics
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -190,6 +192,7 @@ class Connection(HttpToolsProtocol):
     def look(self, now_s: float) -> None:
         """Close the connection if the client has taken too long with anything."""
         if self._has_stalled(now_s):
+            self.metrics.cut("reader")
             self._cut()
             return
         if self.flow.read_paused:
@@ -257,6 +260,7 @@ class Connection(HttpToolsProtocol):
         if self._reading is _Reading.BODY or self._n_bytes or self._n_untold:
             self._refuse(TimedOut(f"the {part} was not whole after {limit_s:g} s"))
         else:
+            self.metrics.cut("silent")
             self.transport.close()
 
     def _refuse(self, error: SiroccoError) -> None:
@@ -271,7 +275,10 @@ class Connection(HttpToolsProtocol):
         self._refusal = None
         self._since_s = time.monotonic()
         if not self.transport.is_closing():
-            self.transport.write(_written(error_answer(error, str(uuid.uuid4()))))
+            answer = error_answer(error, str(uuid.uuid4()))
+            self.metrics.requested("connection", "", answer.status_code)
+            self.metrics.failed(error)
+            self.transport.write(_written(answer))
             with suppress(OSError):  # the client may be gone already
                 self.transport.write_eof()
 
@@ -301,9 +308,10 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
 
-def connections_within(limits: ConnectionLimits) -> type[Connection]:
+def connections_within(limits: ConnectionLimits, metrics: Metrics) -> type[Connection]:
     """Make the class of a server's connections; they are counted together."""
-    return type("LimitedConnection", (Connection,), {"limits": limits, "watch": Watch()})
+    members = {"limits": limits, "watch": Watch(), "metrics": metrics}
+    return type("LimitedConnection", (Connection,), members)
 
 
 def _written(answer: Response) -> bytes:

@@ -89,8 +89,8 @@ def server_config(app: FastAPI) -> uvicorn.Config:
     """Say how an application is served: within the limits of its settings."""
     limits = app.state.settings.connection_limits(_most_connections())
     return uvicorn.Config(
-        app, http=connections_within(limits), ws="none", log_config=None, access_log=False,
-        server_header=False, timeout_keep_alive=math.ceil(limits.keep_alive_s),
+        app, http=connections_within(limits, app.state.metrics), ws="none", log_config=None,
+        access_log=False, server_header=False, timeout_keep_alive=math.ceil(limits.keep_alive_s),
     )  # fmt: skip
 
 

@@ -47,6 +47,10 @@ class Metrics:
             "sirocco_errors", "Requests that ended with an error", ["error"],
             registry=self._registry,
         )  # fmt: skip
+        self._cut = Counter(
+            "sirocco_connections_cut", "Connections that were closed without a word", ["reason"],
+            registry=self._registry,
+        )  # fmt: skip
         self._answers = Counter(
             "sirocco_answers", "Answers of models that are over", ["model", "finish_reason"],
             registry=self._registry,
@@ -70,6 +74,10 @@ class Metrics:
     def failed(self, error: SiroccoError) -> None:
         """Count an error that a client was told."""
         self._errors.labels(type(error).__name__).inc()
+
+    def cut(self, reason: str) -> None:
+        """Count a connection that was closed without an answer that would say why."""
+        self._cut.labels(reason).inc()
 
     def answered(self, over: Ended, origin: AnswerOrigin) -> None:
         """Count an answer that is over."""
