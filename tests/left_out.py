@@ -13,6 +13,7 @@ WORKERS_RUNTIME = "needs the Workers runtime"
 CHROMIUM = "needs Chromium"
 PLAYGROUND_BUILD = "needs what builds the playground"
 TRITON = "needs the package triton"
+MOUNT = "needs leave to mount a file system"
 
 _HINTS = {
     POSTGRESQL: "tests with PostgreSQL; they need its server (Debian and Ubuntu: postgresql)",
@@ -26,6 +27,7 @@ _HINTS = {
     PLAYGROUND_BUILD: "tests of the playground's build; they need npm (Debian and Ubuntu: npm)",
     TRITON: "tests of the kernels for GPUs; they need the package triton, which 'make setup' "
     "installs on Linux",
+    MOUNT: "tests with a full disk; they need Linux, and root to mount a small file system",
     CURL: "tests with curl; they need it (Debian and Ubuntu: curl)",
 }
 
