@@ -87,6 +87,7 @@ class EngineHost:
         finally:
             self._over.set()
             self._grammars.close()
+            del self._grammars  # it holds the engine
             beating.join()
 
     def _loaded(self, load: Callable[[], "Engine"]) -> "Engine | None":
