@@ -90,6 +90,23 @@ def test_a_child_that_computes_for_ever_is_killed():
     assert elapsed_s < 4  # 0.25 s on a processor of its own
 
 
+def test_another_child_is_ready_after_one_was_killed():
+    """Nobody has to ask for it, and none is left when the guard is closed."""
+
+    async def scenario():
+        guard = GrammarGuard()
+        with pytest.raises(InvalidInput, match="too complex"):
+            await guard.check(Grammar("json_schema", TEXTS["product of automata"]))
+        async with asyncio.timeout(60):
+            while guard._child is None:
+                await asyncio.sleep(0.01)
+        child = guard._child
+        await guard.aclose()
+        return child.returncode
+
+    assert asyncio.run(scenario()) == -9
+
+
 def test_a_grammar_that_was_tried_out_is_remembered():
     async def scenario():
         guard = GrammarGuard()

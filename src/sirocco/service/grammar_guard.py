@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -39,6 +40,7 @@ class GrammarGuard:
     def __init__(self, cpu_limit_s: float = 0.25) -> None:
         self._cpu_limit_s = cpu_limit_s
         self._child: asyncio.subprocess.Process | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._lines: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._known: OrderedDict[Grammar, str | None] = OrderedDict()
@@ -59,6 +61,9 @@ class GrammarGuard:
 
     async def aclose(self) -> None:
         """End the child."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
         async with self._turn:
             await self._end_child()
 
@@ -96,6 +101,7 @@ class GrammarGuard:
                 if answer.done() or _cpu_seconds(child.pid) - cpu_before_s >= self._cpu_limit_s / 2:
                     log.warning("a grammar was too much for its child", pid=child.pid)
                     await self._end_child()
+                    self._starting = asyncio.create_task(self._have_child_ready())
                     return f"'/{grammar.field}' cannot be used: it is too complex"
         except asyncio.CancelledError:
             await self._end_child()  # its answer would be taken for that to the next question
@@ -104,6 +110,12 @@ class GrammarGuard:
             answer.cancel()
         await self._end_child()
         raise OutOfCapacity("there was no time to look at the request's grammar")
+
+    async def _have_child_ready(self) -> None:
+        """Start another child before somebody waits for it."""
+        with suppress(OutOfCapacity):
+            async with self._turn:
+                await self._running_child()
 
     async def _running_child(self) -> asyncio.subprocess.Process:
         if self._child is None or self._child.returncode is not None:
