@@ -20,6 +20,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from sirocco.api.connection_limits import ConnectionLimits
+from sirocco.api.door import Door
 from sirocco.api.errors import error_answer
 from sirocco.errors import (
     HeaderTooLarge,
@@ -86,6 +87,7 @@ class Connection(HttpToolsProtocol):
     limits: ConnectionLimits
     watch: Watch
     metrics: Metrics
+    door: Door
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -97,6 +99,8 @@ class Connection(HttpToolsProtocol):
         self._n_headers = 0
         self._n_untold = 0  # given to the parser since it told of anything
         self._n_unanswered = 0
+        self._may_refuse = True  # at the door; once in a turn, however many requests have come
+        self._is_refused = False  # the request that is being read, at the door
         self._refusal: SiroccoError | None = None
         self._stalled: tuple[float, int] | None = None  # since when, and bytes not taken then
 
@@ -119,6 +123,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came, a piece at a time, until something in it is refused."""
         self._unset_keepalive_if_required()
+        self._may_refuse = True
         pieces = memoryview(data)
         for begin in range(0, len(data), _PIECE_BYTES):
             if self._reading is _Reading.REST:
@@ -158,14 +163,18 @@ class Connection(HttpToolsProtocol):
         """Hand the request on."""
         if self._n_unanswered > _MAX_PIPELINED:
             raise MalformedRequest(f"more than {_MAX_PIPELINED} requests wait for each other")
-        super().on_headers_complete()
-        self._n_unanswered += 1
+        self._is_refused = self._refuse_at_door()
+        if not self._is_refused:
+            super().on_headers_complete()
+            self._n_unanswered += 1
         self._enter(_Reading.BODY)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body; of one that nobody waits for only so much."""
         self._n_untold = 0
         self._n_bytes += len(body)
+        if self._is_refused:
+            return  # it is short, and dropped
         super().on_body(body)
         if self.cycle.response_complete and self._n_bytes > self._n_wanted + _LINGER_BYTES:
             self.transport.close()
@@ -173,7 +182,8 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Let the request be whole."""
         self._enter(_Reading.NOTHING)
-        super().on_message_complete()
+        if not self._is_refused:
+            super().on_message_complete()
 
     # --- what the application tells
 
@@ -240,6 +250,23 @@ class Connection(HttpToolsProtocol):
             if self._reading is not _Reading.NOTHING and self._is_untold_too_long():
                 self._refuse(self._header_too_large())
 
+    def _refuse_at_door(self) -> bool:
+        """Answer a request that finds no room, and drop its body; False if it is to be served.
+
+        Only in its turn, and only to a client that takes its answers.
+        """
+        if self._n_unanswered or not self._may_refuse or self.flow.write_paused:
+            return False
+        answer = self.door.refusal(self.parser.get_method(), self.url, self.headers)
+        if answer is None:
+            return False
+        self._may_refuse = False
+        stays = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        self.transport.write(self._written(answer, stays=stays))
+        if not stays:
+            self.transport.close()
+        return True
+
     def _is_untold_too_long(self) -> bool:
         """Tell whether a header, a trailer or a chunk's line has no end: only its end is told."""
         untold = max(0, self._n_untold - _PIECE_BYTES)
@@ -278,14 +305,14 @@ class Connection(HttpToolsProtocol):
             answer = error_answer(error, str(uuid.uuid4()))
             self.metrics.requested("connection", "", answer.status_code)
             self.metrics.failed(error)
-            self.transport.write(_written(answer))
+            self.transport.write(self._written(answer))
             with suppress(OSError):  # the client may be gone already
                 self.transport.write_eof()
 
     def _give_up_request(self) -> None:
         """Let a request whose body does not come be as one whose client has left."""
         cycle = self.cycle
-        if cycle.response_complete:
+        if self._is_refused or cycle.response_complete:
             return
         self._n_unanswered -= 1
         cycle.disconnected = True
@@ -307,14 +334,16 @@ class Connection(HttpToolsProtocol):
         if self._n_bytes > _LINGER_BYTES:
             self.transport.abort()
 
+    def _written(self, answer: Response, *, stays: bool = False) -> bytes:
+        """Write an answer out, with what says whether the connection stays open."""
+        lines = [STATUS_LINE[answer.status_code]]
+        headers = [*self.server_state.default_headers, *answer.raw_headers]
+        lines += [b"%s: %s\r\n" % header for header in headers]
+        end = b"\r\n" if stays else b"connection: close\r\n\r\n"
+        return b"".join([*lines, end, answer.body])
 
-def connections_within(limits: ConnectionLimits, metrics: Metrics) -> type[Connection]:
+
+def connections_within(limits: ConnectionLimits, metrics: Metrics, door: Door) -> type[Connection]:
     """Make the class of a server's connections; they are counted together."""
-    members = {"limits": limits, "watch": Watch(), "metrics": metrics}
+    members = {"limits": limits, "watch": Watch(), "metrics": metrics, "door": door}
     return type("LimitedConnection", (Connection,), members)
-
-
-def _written(answer: Response) -> bytes:
-    lines = [STATUS_LINE[answer.status_code]]
-    lines += [b"%s: %s\r\n" % header for header in answer.raw_headers]
-    return b"".join([*lines, b"connection: close\r\n\r\n", answer.body])

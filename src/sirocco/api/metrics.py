@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 router = APIRouter()
 
+UNREAD = "unread"
+"""The endpoint of what was refused before it was read."""
+
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -46,5 +49,5 @@ class RequestCounting:
 def _endpoint(scope: Scope) -> str:
     """Name what answered, never the path: anybody can think of paths."""
     if scope.get("state", {}).get("is_shed"):
-        return "unread"
+        return UNREAD
     return getattr(scope.get("endpoint"), "__name__", "none")

@@ -1,14 +1,15 @@
 """The outermost layer: a request that will be refused for lack of room goes no further.
 
-It stands before routing, and parses no more than it must: the path, two headers, and the body's
-`model` where only the body names it. Whatever it does not understand goes on, and is told what is
-wrong with it by those who do.
+Most of them were told so by `Door` already. This layer keeps count of those that are being read,
+and finds the model where only the body names it. It stands before routing, and parses no more than
+it must: the path, two headers, and the body's `model`. Whatever it does not understand goes on,
+and is told what is wrong with it by those who do.
 """
 
 import asyncio
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,8 +39,12 @@ _LINGER_BYTES, _LINGER_S = 1024 * 1024, 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What path and headers say. Attributes: model_id: None if it stands in the body."""
+class Asked:
+    """Who wants to run what: what path and headers say.
+
+    Attributes:
+        model_id: None if it stands in the body.
+    """
 
     account_id: str
     secret: str
@@ -61,7 +66,8 @@ class LoadShedding:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or let pass."""
-        asked = _asked(scope)
+        is_post = scope["type"] == "http" and scope["method"] == "POST"
+        asked = ask(scope["path"], scope["headers"]) if is_post else None
         if asked is None:
             await self._app(scope, receive, send)
             return
@@ -88,19 +94,21 @@ class LoadShedding:
                 engine.forget(request_id)
 
 
-def _asked(scope: Scope) -> _Asked | None:
-    """Read a request to run a model; None for all others, and for what has no credentials."""
-    if scope["type"] != "http" or scope["method"] != "POST":
-        return None
-    found = _PATH.fullmatch(scope["path"])
+def ask(path: str, headers: Iterable[tuple[bytes, bytes]]) -> Asked | None:
+    """Read a POST to run a model; None for all others, and for what has no credentials.
+
+    Args:
+        headers: their names in lower case.
+    """
+    found = _PATH.fullmatch(path)
     if found is None:
         return None
-    headers = dict(scope["headers"])
+    known = dict(headers)
     try:
-        secret = bearer(headers.get(b"authorization", b"").decode("latin-1"))
+        secret = bearer(known.get(b"authorization", b"").decode("latin-1"))
     except AuthError:
         return None
-    return _Asked(found[1], secret, found[2], headers)
+    return Asked(found[1], secret, found[2], known)
 
 
 async def _named_model(receive: Receive) -> tuple[str | None, Receive]:
@@ -128,11 +136,11 @@ async def _named_model(receive: Receive) -> tuple[str | None, Receive]:
 
 
 async def _refuse(
-    error: SiroccoError, request_id: str, asked: _Asked, receive: Receive, send: Send
+    error: SiroccoError, request_id: str, asked: Asked, receive: Receive, send: Send
 ) -> None:
     """Answer; read no long body to its end, but close the connection in its middle."""
     answer = error_answer(error, request_id)
-    is_long = _is_long(asked.headers)
+    is_long = has_long_body(asked.headers)
     if is_long:
         answer.headers["connection"] = "close"
     await send(
@@ -146,7 +154,7 @@ async def _refuse(
         await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
-def _is_long(headers: Mapping[bytes, bytes]) -> bool:
+def has_long_body(headers: Mapping[bytes, bytes]) -> bool:
     """Tell whether a body is long, or may be: chunked, or waiting for our word to come at all."""
     length = headers.get(b"content-length", b"")
     is_short = length.isdigit() and len(length) < 10 and int(length) <= _SMALL_BODY

@@ -5,6 +5,7 @@ import gc
 import math
 import resource
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,9 +15,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from sirocco.api.connection import connections_within
+from sirocco.api.door import Door
 
 _LAST_WORDS_S = 0.4
 """What connections get to send the ends of their answers, after the time for answers is over."""
+
+_SWITCH_S = 0.0005
+"""How long the event loop waits for Python's lock while another thread computes; Python's own
+5 ms are longer than what the loop does for most requests."""
 
 _MANY_FILES = 65_536
 _OTHER_FILES = 128
@@ -44,6 +50,7 @@ class _Server(uvicorn.Server):
         # that walks through them holds up all requests for many milliseconds (docs/log.md).
         gc.collect()
         gc.freeze()
+        sys.setswitchinterval(_SWITCH_S)
         if self.started:
             self._on_ready()
 
@@ -88,9 +95,10 @@ def run_server(
 def server_config(app: FastAPI) -> uvicorn.Config:
     """Say how an application is served: within the limits of its settings."""
     limits = app.state.settings.connection_limits(_most_connections())
+    connections = connections_within(limits, app.state.metrics, Door(app.state))
     return uvicorn.Config(
-        app, http=connections_within(limits, app.state.metrics), ws="none", log_config=None,
-        access_log=False, server_header=False, timeout_keep_alive=math.ceil(limits.keep_alive_s),
+        app, http=connections, ws="none", log_config=None, access_log=False,
+        server_header=False, timeout_keep_alive=math.ceil(limits.keep_alive_s),
     )  # fmt: skip
 
 

@@ -27,15 +27,25 @@ class Shedder:
         """Recognise who may run models for this account, and showed it within the last second."""
         return self._access.recent_caller(secret, account_id, Scope.RUN)
 
+    def check(self, caller: Caller, model_id: str) -> None:
+        """Raise what `expect` would, and change nothing."""
+        self._may_come(caller)
+        engine = self._service.running_engine(model_id)
+        if engine is not None:
+            engine.check_room(caller.account_id)
+
     def expect(self, caller: Caller, model_id: str, request_id: str) -> EngineClient | None:
         """Let a request be read, for which there will be a place.
 
         Returns: who expects it now, to be told by `forget`; None if no engine runs that could.
         Raises: RateLimited, OutOfCapacity; Unavailable while the server shuts down.
         """
-        self._service.check_open()
-        self._quota.check(caller)
+        self._may_come(caller)
         engine = self._service.running_engine(model_id)
         if engine is not None:
             engine.expect(request_id, caller.account_id)
         return engine
+
+    def _may_come(self, caller: Caller) -> None:
+        self._service.check_open()
+        self._quota.check(caller)

@@ -11,6 +11,10 @@ from sirocco.store.usage import UsageLog, UsageRow, is_fault_of_row
 
 log = structlog.get_logger(__name__)
 
+GATHER_S = 0.1
+"""Rest after a commit, in which rows gather for the next: each takes milliseconds of Python's lock,
+for which the event loop waits."""
+
 
 class RowQueue(Protocol):
     """What rows wait in: `Spool`, which survives the process, or `Waiting`, which does not."""
@@ -138,9 +142,12 @@ class UsageWriter:
             is_last_try = self._closing.is_set()
             if self._write(rows):
                 self._unsafe.difference_update(row.request_id for row in rows)
-                return self._rows.settle()
+                self._rows.settle()
+                self._closing.wait(GATHER_S)
+                return
             if is_last_try:
-                return self._rows.leave()
+                self._rows.leave()
+                return
             self._sync()
             self._closing.wait(self._retry_s)
 

@@ -81,7 +81,7 @@ def is_fault_of_row(error: Exception) -> bool:
 
 def _record(connection: Connection, rows: Sequence[UsageRow]) -> None:
     statement = insert_once(usage, connection.dialect.name).returning(usage.c.request_id)
-    fresh = set(connection.scalars(statement.values([asdict(row) for row in rows])))
+    fresh = set(connection.scalars(statement, [asdict(row) for row in rows]))
     add_to_days(connection, [_day_use(row) for row in rows if row.request_id in fresh])
     release(connection, [row.request_id for row in rows])
 
