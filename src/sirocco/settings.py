@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, ge=1, le=1024, description="of a kernel; one per processor")
     n_guesses: int = Field(4, ge=0, le=64, description="tokens guessed and checked in a step")
     max_step_tokens: int = Field(512, ge=1, description="tokens that one step computes")
-    step_target_s: float = Field(0.5, gt=0, description="time that a step should take")
+    step_target_s: float = Field(0.05, gt=0, description="time that a step should take")
     prefix_cache: bool = Field(True, description="compute a common beginning once")
     max_running: int = Field(64, ge=1, description="answers computed at the same time")
     max_waiting: int = Field(256, ge=1, description="requests that may wait")

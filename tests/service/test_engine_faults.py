@@ -160,7 +160,7 @@ def test_an_engine_leaves_the_signals_of_a_terminal_to_its_server(served):
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         os.kill(served.engine_pid, signal_number)
 
-    assert os.getsid(served.engine_pid) != os.getsid(served.process.pid)
+    assert os.getpgid(served.engine_pid) != os.getpgid(served.process.pid)
     assert served.run(max_tokens=2).status_code == 200
 
 

@@ -53,7 +53,7 @@ class EngineConfig:
     block_size: int = 16
     kv_cache_bytes: int | None = None
     max_step_tokens: int = 512
-    step_target_s: float = 0.5
+    step_target_s: float = 0.05
     max_running: int = 64
     max_waiting: int = 256
     attention: str = "auto"

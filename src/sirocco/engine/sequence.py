@@ -35,6 +35,7 @@ class Sequence:
         seed: of its random numbers; drawn at submission if the request names none.
         end_token_ids: output tokens that end it.
         n_cached_tokens: prompt tokens that were there when it ran first; None before that.
+        turn: what its account had been served when it ran first.
         n_found_blocks: blocks of its beginning that were cached when it began to run, last time.
         n_named: blocks that were named, or had a name when they were found.
         n_computed: tokens whose keys and values are in the cache (or were, behind the window).
@@ -58,6 +59,7 @@ class Sequence:
     root: bytes = field(default=b"", repr=False)
     names: list[bytes] = field(default_factory=list, repr=False)
     n_cached_tokens: int | None = None
+    turn: float = 0.0
     n_found_blocks: int = 0
     n_named: int = 0
     n_computed: int = 0

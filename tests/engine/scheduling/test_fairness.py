@@ -162,16 +162,73 @@ def test_a_guest_whose_turn_it_is_not_takes_nobodys_place():
     assert floods.scheduler.running == running
 
 
-def test_the_prompts_of_a_flood_do_not_take_the_budget_of_a_guest():
+def tokens_of(plan):
+    return {chunk.seq.request_id: chunk.n_tokens for chunk in plan.chunks}
+
+
+def test_a_crowd_pauses_for_the_prompt_of_a_guest_and_goes_on():
     floods = Floods({"flood": 1.0, "guest": 1.0}, n_prompt=60, max_step_tokens=36)
     for _ in range(3):
         floods.add("flood")
     floods.add("guest", n_prompt=17)
 
+    steps = []
+    for _ in range(2):
+        plan = floods.scheduler.schedule()
+        floods.scheduler.apply(plan, [[7]] * len(plan.sampling))
+        steps.append(tokens_of(plan))
+
+    assert steps == [{"guest4": 17}, {"guest4": 1, "flood1": 33, "flood2": 1, "flood3": 1}]
+
+
+def test_nobody_pauses_in_two_steps_one_after_the_other():
+    """A guest's long prompt has every second step to itself, and its share of the others."""
+    floods = Floods({"flood": 1.0, "guest": 1.0}, n_output=50, max_step_tokens=16)
+    for _ in range(3):
+        floods.add("flood")
+    for _ in range(4):
+        plan = floods.scheduler.schedule()
+        floods.scheduler.apply(plan, [[7]] * len(plan.sampling))
+    guest = floods.add("guest", n_prompt=100)
+
+    decoding = []
+    while not guest.n_output_tokens:
+        plan = floods.scheduler.schedule()
+        floods.scheduler.apply(plan, [[7]] * len(plan.sampling))
+        decoding.append(sum(chunk.seq.account == "flood" for chunk in plan.chunks))
+
+    assert decoding == [0, 3, 0, 3, 0, 3, 0]
+
+
+@pytest.mark.parametrize(("n_guests", "charged"), [(3, 0), (1, 10_000)])
+def test_nobody_pauses_for_as_large_a_crowd_nor_for_who_was_served_more(n_guests, charged):
+    floods = Floods({"flood": 1.0, "guest": 1.0}, n_output=50, max_running=8)
+    for _ in range(3):
+        floods.add("flood")
+    floods.scheduler.counters.enter("guest")
+    floods.scheduler.counters.charge("guest", charged, 1.0)
+    for _ in range(n_guests):
+        floods.add("guest")
+
     plan = floods.scheduler.schedule()
 
-    tokens = {chunk.seq.request_id: chunk.n_tokens for chunk in plan.chunks}
-    assert tokens == {"flood1": 17, "flood2": 1, "flood3": 1, "guest4": 17}
+    assert len(plan.chunks) == 3 + n_guests
+
+
+def test_a_second_answer_of_a_guest_gets_the_place_of_a_crowd_too():
+    floods = Floods({"flood": 1.0}, n_output=100)
+    for _ in range(5):
+        floods.step()
+    floods.weights["guest"] = 1.0
+    guests = [floods.add("guest") for _ in range(3)]
+
+    for _ in range(6):
+        plan = floods.scheduler.schedule()
+        floods.scheduler.apply(plan, [[7]] * len(plan.sampling))
+
+    running = [seq.account for seq in floods.scheduler.running]
+    assert sorted(running) == ["flood", "flood", "guest", "guest"]
+    assert guests[2].table is None  # half of the places each: nobody gives way any more
 
 
 def test_of_equal_prompts_the_first_is_finished_first():

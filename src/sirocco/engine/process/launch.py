@@ -70,9 +70,10 @@ class EngineProcess:
 
 
 def _started(descriptor: int) -> "subprocess.Popen[bytes]":
-    # -P: a file named torch.py in the present folder is not imported. A session of its own: a
-    # terminal's Ctrl-C goes to the server alone, which lets live answers end first.
+    # -P: a file named torch.py in the present folder is not imported. A process group of its own:
+    # a terminal's Ctrl-C goes to the server alone, which lets live answers end first. Not a session
+    # of its own: Linux shares processors among sessions alike, and niceness counts only within one.
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
         [sys.executable, "-P", "-m", "sirocco.engine.process", str(descriptor)],
-        stdin=subprocess.DEVNULL, stdout=_STDERR, pass_fds=(descriptor,), start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=_STDERR, pass_fds=(descriptor,), process_group=0,
     )  # fmt: skip

@@ -3,8 +3,11 @@
 Among accounts, who was served least is admitted next (`fairness.py`); within one, the oldest.
 Running sequences are ordered by arrival. One that finds no block takes those of the youngest
 (it is preempted, and recomputed later); the oldest can take them all, and no request is admitted
-that would not fit alone. So the oldest that runs advances in every step, and since a preempted
-one comes back to its old place, nothing can wait for ever.
+that would not fit alone. So the oldest that runs advances in every second step at least, and since
+a preempted one comes back to its old place, nothing can wait for ever.
+
+Where accounts share an engine, one that has many answers running lets the prompt of one that has
+fewer go first: it pauses for a step, but never for two in a row.
 """
 
 from bisect import insort
@@ -108,6 +111,7 @@ class Scheduler:
         self._n_guesses = n_guesses
         self._prefix_cache = prefix_cache
         self._arrivals = count(1)
+        self._has_paused = False  # somebody, in the step before
 
     @property
     def limit_tokens(self) -> int:
@@ -147,7 +151,9 @@ class Scheduler:
             if seq.state is SequenceState.RUNNING and self._make_room(seq, 1, chosen):
                 chosen[seq] = 1
         self._admit(chosen)
-        self._share_prefill(chosen, budget)
+        pausing = self._pausing()
+        chosen = {seq: n for seq, n in chosen.items() if seq.account not in pausing}
+        self._share_prefill(chosen, budget, pausing)
         n_left = budget - sum(chosen.values())
         chunks = []
         for seq, n_tokens in chosen.items():
@@ -267,6 +273,28 @@ class Scheduler:
                 continue  # blocks that were given back may hold more of the prefix
             self._start(seq, prefix)
 
+    def _pausing(self) -> set[str]:
+        """Choose the accounts that pause for this step, so that it is short for a newcomer.
+
+        An account pauses for a prompt of another that has fewer answers running, and had been
+        served no more when it came. So the first token of somebody who asks little waits for one
+        step of the crowd, not for a place in each of the next ones.
+        """
+        n_running = Counter(seq.account for seq in self.running)
+        newcomers = [seq for seq in self.running if seq.n_computed < seq.n_prompt_tokens]
+        pausing = {
+            name
+            for name, n in n_running.items()
+            if any(
+                n_running[seq.account] < n and seq.turn <= self.counters.served(name)
+                for seq in newcomers
+            )
+        }
+        if self._has_paused or len(n_running) == 1:
+            pausing.clear()
+        self._has_paused = bool(pausing)
+        return pausing
+
     def _turn(self, seq: Sequence) -> tuple[float, tuple[int, int]]:
         """Return what waiting sequences are compared by: the least is next."""
         return self.counters.served(seq.account), seq.arrival
@@ -279,6 +307,7 @@ class Scheduler:
         seq.n_computed = prefix.n_blocks * self.blocks.block_size
         if seq.n_cached_tokens is None:  # it starts for the first time
             seq.n_cached_tokens = seq.n_computed
+            seq.turn = self.counters.served(seq.account)
             cost = PROMPT_COST * (seq.n_prompt_tokens - seq.n_cached_tokens)
             self.counters.charge(seq.account, cost, seq.weight)
 
@@ -314,20 +343,20 @@ class Scheduler:
         return len(running) < self._max_running and n_free - promised >= n_blocks
 
     def _give_way(self, account: str, n_blocks: int, chosen: dict[Sequence, int]) -> bool:
-        """Make room for an account of which nothing runs, where others were served more.
+        """Make room for an account of which less runs than of others, which were served more.
 
-        Of these, who has several running gives way: the account that was served most, its
-        youngest first, and each keeps one. Returns: False if that would not be enough; then
-        nobody is preempted.
+        Of these, who has two more running at least gives way: the account that was served most,
+        its youngest first. Returns: False if that would not be enough; then nobody is preempted.
         """
-        if any(seq.account == account for seq in self.running):
-            return False
         served = self.counters.served
+        n_mine = sum(seq.account == account for seq in self.running)
         staying, going = list(self.running), list[Sequence]()
         while not self._fits(n_blocks, staying, _n_held(going)):
             n_running = Counter(seq.account for seq in staying)
             crowd = [
-                name for name, n in n_running.items() if n > 1 and served(name) > served(account)
+                name
+                for name, n in n_running.items()
+                if n > n_mine + 1 and served(name) > served(account)
             ]
             if not crowd:
                 return False
@@ -338,13 +367,15 @@ class Scheduler:
             self._preempt(seq, chosen)
         return True
 
-    def _share_prefill(self, chosen: dict[Sequence, int], budget: int) -> None:
+    def _share_prefill(self, chosen: dict[Sequence, int], budget: int, pausing: set[str]) -> None:
         """Split what decode left of the budget: a token for each, the rest fairly.
 
         Among accounts by weight; within each the shortest prompt is computed first, since all of
         them side by side would have their first tokens together, and late.
         """
-        prefilling = [seq for seq in self.running if seq not in chosen]
+        prefilling = [
+            seq for seq in self.running if seq not in chosen and seq.account not in pausing
+        ]
         spare = budget - sum(chosen.values()) - len(prefilling)
         shares = _prefill_shares(prefilling, max(0, spare))
         for seq in prefilling:
