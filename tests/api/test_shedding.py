@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.api.conftest import MODEL, Gate, RunningServer
-from tests.api.test_run import GREEDY, wait_until
+from tests.api.test_run import GREEDY
+from tests.served import wait_until
 
 from sirocco.api.shedding import LoadShedding, _named_model
 from sirocco.store.limits import Limits
