@@ -50,6 +50,39 @@ def test_a_program_gets_json_and_no_files(sirocco, small, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+def test_halves_are_kept_until_the_report_is_there(sirocco, small, tmp_path):
+    out = tmp_path / "out"
+    asked = ("lab", "attention", "--quick", "--steps", "1", "--out", str(out))
+
+    for half in ("train", "measure"):
+        done = sirocco(*asked, "--only", half)
+        assert (done.status, done.out) == (0, ""), done.err
+        assert [f.name for f in out.iterdir()] == ["unfinished"]
+    models = out / "unfinished" / "models"
+    assert (models / "mha-0" / "model.safetensors").exists()
+    done = sirocco(*asked)
+
+    assert done.status == 0, done.err
+    assert sorted(f.name for f in out.iterdir()) == ["pictures", "report.html", "results.json"]
+
+
+def test_parts_of_another_study_are_refused(sirocco, small, tmp_path):
+    out = str(tmp_path / "out")
+    sirocco("lab", "attention", "--quick", "--steps", "1", "--out", out, "--only", "measure")
+
+    done = sirocco("lab", "attention", "--quick", "--steps", "2", "--out", out)
+
+    assert done.status == 1
+    assert "other settings" in done.err
+
+
+def test_a_half_that_nothing_would_keep_is_refused(sirocco, small):
+    done = sirocco("lab", "attention", "--quick", "--only", "train", "--json")
+
+    assert done.status == 1
+    assert "--out" in done.err
+
+
 def test_without_matplotlib_it_says_so_before_any_work(sirocco, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr("sirocco.lab.pictures.find_spec", lambda name: None)

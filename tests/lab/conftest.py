@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sirocco.lab.size import MIB, LabSize, quick
-from sirocco.lab.study import run_study
+from sirocco.lab.study import Work
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def told():
 
 
 @pytest.fixture(scope="session")
-def study(tiny, told):
+def study(tiny, told, tmp_path_factory):
     def tell(what, n_steps):
         told[what] = [n_steps, 0]
 
@@ -45,4 +45,4 @@ def study(tiny, told):
         return on_step
 
     torch.manual_seed(0)
-    return run_study(tiny, steps=3, tell=tell)
+    return Work(tiny, tmp_path_factory.mktemp("study"), steps=3, tell=tell).study()

@@ -34,7 +34,7 @@ def test_everything_that_was_announced_was_done(study, told, tiny):
 
     assert told == {
         "timing decode": [15, 15], "timing a window": [6, 6], "training": [30, 30],
-        "converting": [5 * n_up, 5 * n_up], "training with a window": [3, 3],
+        "converting": [5 * n_up, 5 * n_up], "training with a window": [6, 6],
     }  # fmt: skip
 
 

@@ -1,10 +1,13 @@
 """Variants against multi-head attention in decode: measured, and by the bytes alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 
+from sirocco.kvcache.format import KV_FORMATS
 from sirocco.lab.arithmetic import equal_batch_gain, equal_memory_gain
 from sirocco.lab.decode import DecodeBench, StepTime
+from sirocco.lab.kept import Kept, Result
 from sirocco.lab.learning import OnStep
 from sirocco.lab.size import DecodeSize
 from sirocco.lab.variants import Variant
@@ -57,7 +60,11 @@ class Comparison:
 
 
 def compare_decode(
-    variants: Sequence[Variant], size: DecodeSize, *, on_step: OnStep = lambda: None
+    variants: Sequence[Variant],
+    size: DecodeSize,
+    *,
+    kept: Kept,
+    on_step: OnStep = lambda: None,
 ) -> Comparison:
     """Time every variant over the contexts: with one batch for all, and with its own largest.
 
@@ -67,22 +74,40 @@ def compare_decode(
     largest: list[StepTime] = []
     per_token: dict[str, int] = {}
     needs: dict[str, Needs] = {}
-    common_batch = 0
     for variant in variants:
-        bench = DecodeBench(variant, kv_cache_bytes=size.kv_cache_bytes, n_runs=size.n_runs)
-        common_batch = common_batch or bench.largest_batch(max(size.contexts))
-        per_token[variant.name] = int(bench.kv_bytes_per_token)
-        needs[variant.name] = Needs(variant.shape, bench.weights, bench.engine.runner.kv_format)
-        for context in size.contexts:
-            batch = bench.largest_batch(context)
-            same.append(bench.measure(context, common_batch))
-            is_same = batch == common_batch
-            largest.append(same[-1] if is_same else bench.measure(context, batch))
-            on_step()
-        weights = bench.weights
+        common = same[0].batch if same else None
+        result = kept.part(
+            f"decode-{variant.name}", partial(_timed, variant, size, common, on_step),
+            n_steps=len(size.contexts), on_step=on_step,
+        )  # fmt: skip
+        same += [StepTime(**time) for time in result["same"]]
+        largest += [StepTime(**time) for time in result["largest"]]
+        weights, kv_format = result["weights"], KV_FORMATS[result["kv_format"]]
+        per_token[variant.name] = result["kv_bytes_per_token"]
+        needs[variant.name] = Needs(variant.shape, weights, kv_format)
     return Comparison(
         weights, size.kv_cache_bytes, per_token, _gains(same, needs), _gains(largest, needs)
     )
+
+
+def _timed(variant: Variant, size: DecodeSize, common: int | None, on_step: OnStep) -> Result:
+    """Time one variant; the first, multi-head attention, sets the batch that all have in common."""
+    bench = DecodeBench(variant, kv_cache_bytes=size.kv_cache_bytes, n_runs=size.n_runs)
+    common_batch = common or bench.largest_batch(max(size.contexts))
+    same, largest = [], []
+    for context in size.contexts:
+        batch = bench.largest_batch(context)
+        same.append(bench.measure(context, common_batch))
+        is_same = batch == common_batch
+        largest.append(same[-1] if is_same else bench.measure(context, batch))
+        on_step()
+    return {
+        "weights": bench.weights,
+        "kv_format": bench.engine.runner.kv_format.name,
+        "kv_bytes_per_token": int(bench.kv_bytes_per_token),
+        "same": [asdict(time) for time in same],
+        "largest": [asdict(time) for time in largest],
+    }
 
 
 def _gains(times: Sequence[StepTime], needs: dict[str, Needs]) -> tuple[Gain, ...]:

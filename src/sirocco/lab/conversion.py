@@ -3,8 +3,8 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from sirocco.lab.kept import Kept, Result
 from sirocco.lab.learning import Lesson, OnStep, learn
 from sirocco.lab.quality import Trained, folder_of, held_out_of, save
 from sirocco.lab.size import UP_TRAINING_SHARE, QualitySize
@@ -64,35 +64,41 @@ def study_conversion(
     texts: Texts,
     *,
     steps: int,
-    work: Path,
+    kept: Kept,
     on_step: OnStep = lambda: None,
 ) -> ConversionStudy:
     """Convert the study's multi-head model to each smaller number of KV heads."""
     held_out = held_out_of(size, texts)
     lesson = up_training(size, steps)
     mha, *fewer = trained
-    source = folder_of(mha.variant, work)
+    source = folder_of(mha.variant, kept)
 
-    def losses_of(folder: Path) -> tuple[int, float, float]:
-        """Parameters, loss as it is, loss after up-training; which is saved in place."""
-        model = load_model(folder)
-        before = trainer.evaluate(model, held_out)
-        learn(model, texts.learnt, lesson, seed=UP_TRAINING_SEED, on_step=on_step)
-        save(model, folder, work)
-        return model.config.n_parameters, before, trainer.evaluate(model, held_out)
+    def converted(of: Trained) -> Result:
+        """Parameters, loss as it is, loss after up-training, of a model that is saved then."""
 
-    control = folder_of(f"{mha.variant}-trained-on", work)
-    shutil.copytree(source, control, dirs_exist_ok=True)
-    _, before, before_trained_on = losses_of(control)
+        def do() -> Result:
+            folder = folder_of(f"{mha.variant}-to-{of.variant}", kept)
+            if of.n_kv_heads == mha.n_kv_heads:
+                shutil.copytree(source, folder, dirs_exist_ok=True)
+            else:
+                pool_checkpoint(source, folder, of.n_kv_heads)
+            model = load_model(folder)
+            before = trainer.evaluate(model, held_out)
+            learn(model, texts.learnt, lesson, seed=UP_TRAINING_SEED, on_step=on_step)
+            save(model, folder, kept)
+            after = trainer.evaluate(model, held_out)
+            return {"n_parameters": model.config.n_parameters, "before": before, "after": after}
+
+        return kept.part(f"conversion-{of.variant}", do, n_steps=lesson.steps, on_step=on_step)
+
+    control = converted(mha)
     rows = []
     for variant in fewer:
-        folder = folder_of(f"{mha.variant}-to-{variant.variant}", work)
-        pool_checkpoint(source, folder, variant.n_kv_heads)
-        n_parameters, pooled, up_trained = losses_of(folder)
+        result = converted(variant)
         rows.append(
             Converted(
-                variant.variant, variant.n_kv_heads, n_parameters,
-                pooled, up_trained, variant.losses[0],
+                variant.variant, variant.n_kv_heads, result["n_parameters"],
+                result["before"], result["after"], variant.losses[0],
             )
         )  # fmt: skip
-    return ConversionStudy(before, before_trained_on, lesson.steps, tuple(rows))
+    return ConversionStudy(control["before"], control["after"], lesson.steps, tuple(rows))

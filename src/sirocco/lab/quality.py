@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 from time import perf_counter
 
+from sirocco.lab.kept import Kept, Result
 from sirocco.lab.learning import Lesson, OnStep, learn
 from sirocco.lab.size import QualitySize
 from sirocco.lab.texts import Texts
@@ -79,39 +80,58 @@ def train_variants(
     texts: Texts,
     *,
     steps: int,
-    work: Path,
+    kept: Kept,
     on_step: OnStep = lambda: None,
 ) -> list[Trained]:
-    """Train every variant with every seed; the first seed's become checkpoints in `work`."""
-    held_out = held_out_of(size, texts)
-    trained = []
-    for variant in variants:
-        losses: list[float] = []
-        curves: list[list[float]] = []
-        for seed in range(size.n_seeds):
-            model = random_model(variant.shape, seed=seed)
-            curves.append(
-                learn(model, texts.learnt, lesson_of(size, steps), seed=seed, on_step=on_step)
-            )
-            losses.append(trainer.evaluate(model, held_out))
-            if seed == 0:
-                save(model, folder_of(variant.name, work), work)
-        shape = variant.shape
-        trained.append(
-            Trained(
-                variant.name, shape.n_kv_heads, shape.hidden_dim, shape.n_parameters,
-                tuple(losses), tuple(curves[0]),
-            )
-        )  # fmt: skip
-    return trained
+    """Train every variant with every seed; all of them become checkpoints.
+
+    One seed after the other: what is done of a study that is broken off can be compared.
+    """
+    results = [
+        [train(v, seed, size, texts, steps=steps, kept=kept, on_step=on_step) for v in variants]
+        for seed in range(size.n_seeds)
+    ]
+    return [
+        Trained(
+            variant.name, variant.shape.n_kv_heads, variant.shape.hidden_dim,
+            variant.shape.n_parameters,
+            tuple(result["loss"] for result in of_variant), tuple(of_variant[0]["curve"]),
+        )
+        for variant, of_variant in zip(variants, zip(*results, strict=True), strict=True)
+    ]  # fmt: skip
 
 
-def folder_of(name: str, work: Path) -> Path:
+def train(
+    variant: Variant,
+    seed: int,
+    size: QualitySize,
+    texts: Texts,
+    *,
+    steps: int,
+    kept: Kept,
+    on_step: OnStep = lambda: None,
+) -> Result:
+    """Train one model to a checkpoint; returns its held-out `loss`, and the `curve` of its steps.
+
+    Args:
+        seed: of its first weights, and of which rows it sees in which order.
+    """
+
+    def do() -> Result:
+        model = random_model(variant.shape, seed=seed)
+        curve = learn(model, texts.learnt, lesson_of(size, steps), seed=seed, on_step=on_step)
+        save(model, folder_of(variant.name, kept, seed), kept)
+        return {"loss": trainer.evaluate(model, held_out_of(size, texts)), "curve": curve}
+
+    return kept.part(f"training-{variant.name}-{seed}", do, n_steps=steps, on_step=on_step)
+
+
+def folder_of(name: str, kept: Kept, seed: int = 0) -> Path:
     """Where a model of the study lies."""
-    return work / "models" / name.lower()
+    return kept.folder / "models" / f"{name.lower()}-{seed}"
 
 
-def save(model: Transformer, folder: Path, work: Path) -> None:
+def save(model: Transformer, folder: Path, kept: Kept) -> None:
     """Write a checkpoint that the engine loads, with the study's vocabulary."""
     save_model(model, folder)
-    shutil.copy(work / "tokenizer.json", folder)
+    shutil.copy(kept.folder / "tokenizer.json", folder)

@@ -43,7 +43,7 @@ class QualitySize:
     @property
     def n_trainings(self) -> float:
         """How many times the steps of one training are done: variants, window, conversions."""
-        return 5 * self.n_seeds + 1 + 5 * UP_TRAINING_SHARE
+        return 6 * self.n_seeds + 5 * UP_TRAINING_SHARE
 
     def steps_for(self, step_s: float) -> int:
         """Count the steps of one training where a step takes this long."""
@@ -100,10 +100,10 @@ def full() -> LabSize:
         "full",
         QualitySize(
             shape=_language_shape(
-                vocab_size=1024, dim=192, n_layers=4, head_dim=16, hidden_dim=448
+                vocab_size=512, dim=128, n_layers=3, head_dim=16, hidden_dim=256
             ),
-            seq_len=256, batch_size=8, peak_lr=3e-3, n_seeds=3, train_s=2400, max_steps=2000,
-            n_held_out=48, window=64, long_seq_len=1024, n_long_rows=64,
+            seq_len=256, batch_size=4, peak_lr=3e-3, n_seeds=3, train_s=2400, max_steps=2000,
+            n_held_out=48, window=32, long_seq_len=1024, n_long_rows=64,
         ),
         DecodeSize(
             shape=_speed_shape(n_layers=4), contexts=(512, 1024, 2048, 4096, 8192, 16_384, 32_768),

@@ -1,19 +1,18 @@
 """The whole study, from texts to figures."""
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import perf_counter, process_time
 from typing import Any
 
 from sirocco.lab.comparison import Comparison, compare_decode
 from sirocco.lab.conversion import ConversionStudy, study_conversion, up_training
 from sirocco.lab.decode import StepTime
+from sirocco.lab.kept import Kept, Result
 from sirocco.lab.machine import Machine, this_machine
 from sirocco.lab.quality import Trained, excess, lesson_of, steps_that_fit, train_variants
-from sirocco.lab.size import LabSize, QualitySize
+from sirocco.lab.size import LabSize
 from sirocco.lab.texts import Texts, read_texts
 from sirocco.lab.variants import Variant, variants_of
 from sirocco.lab.window import LossByPosition, WindowStudy, losses_by_position, time_window
@@ -32,7 +31,7 @@ class Study:
         texts, n_learnt_tokens: what was read, and how many different tokens it has.
         n_tokens: that each model learnt from, some of them several times.
         steps: of each training.
-        wall_s, cpu_s: what the study took.
+        wall_s, cpu_s: what the study's parts took together.
     """
 
     name: str
@@ -88,40 +87,114 @@ class TableRow:
     gain: float
 
 
-def run_study(
-    size: LabSize, *, data: Path | None = None, steps: int | None = None, tell: Tell
-) -> Study:
-    """Run everything; models and vocabulary lie in a folder that is gone afterwards.
+class Work:
+    """A study while it is made, in two halves; what is done of either is not done again.
 
     Args:
+        folder: keeps the finished parts, the models and the vocabulary.
         data: a folder of texts; None reads the text in the package.
         steps: of each training; None takes those that the size's time allows for here.
 
-    Raises: ConfigError if the texts cannot be read or are too short.
+    Raises: ConfigError if the folder has parts of a study with other settings.
     """
-    started, cpu_started = perf_counter(), process_time()
-    with tempfile.TemporaryDirectory(prefix="sirocco-lab-") as folder:
-        texts = read_texts(data, vocab_size=size.quality.shape.vocab_size, work=Path(folder))
-        machine = this_machine()
-        comparison, window_times = _time(size, tell)
-        school = _School.open(size.quality, texts, Path(folder), steps, tell)
-        trained = school.train()
-        conversion = school.convert(trained)
-        by_position = school.look_back()
-    return Study(
-        name=size.name,
-        machine=machine,
-        texts=texts.name,
-        n_learnt_tokens=texts.n_tokens,
-        steps=school.steps,
-        n_tokens=lesson_of(size.quality, school.steps).n_tokens,
-        trained=tuple(trained),
-        comparison=comparison,
-        conversion=conversion,
-        window=WindowStudy(tuple(window_times), size.quality.seq_len, tuple(by_position)),
-        wall_s=perf_counter() - started,
-        cpu_s=process_time() - cpu_started,
-    )
+
+    def __init__(
+        self, size: LabSize, folder: Path, *, data: Path | None = None, steps: int | None = None,
+        tell: Tell,
+    ) -> None:  # fmt: skip
+        settings = {
+            "size": size.name,
+            "quality": asdict(size.quality),
+            "contexts": size.decode.contexts,
+            "data": None if data is None else str(data.resolve()),
+            "steps": steps,
+        }
+        self._kept = Kept(folder, settings)
+        self._size, self._data, self._asked_steps, self._tell = size, data, steps, tell
+
+    def train(self) -> "Learnt":
+        """Train everything. Raises: ConfigError if the texts cannot be read or are too short."""
+        size, kept, tell = self._size.quality, self._kept, self._tell
+        texts = read_texts(self._data, vocab_size=size.shape.vocab_size, work=kept.folder)
+        variants = variants_of(size.shape)
+
+        def count_steps() -> Result:
+            return {"steps": self._asked_steps or steps_that_fit(size, texts, variants[0])}
+
+        steps: int = kept.part("steps", count_steps)["steps"]
+        n_steps = len(variants) * size.n_seeds * steps
+        trained = train_variants(
+            variants, size, texts, steps=steps, kept=kept, on_step=tell("training", n_steps)
+        )
+        n_steps = len(variants) * up_training(size, steps).steps
+        conversion = study_conversion(
+            trained, size, texts, steps=steps, kept=kept, on_step=tell("converting", n_steps)
+        )
+        by_position = losses_by_position(
+            _grouped(variants), size, texts, steps=steps, kept=kept,
+            on_step=tell("training with a window", size.n_seeds * steps),
+        )  # fmt: skip
+        return Learnt(texts, steps, tuple(trained), conversion, tuple(by_position))
+
+    def measure(self) -> "Measured":
+        """Time decode of all variants, and of one with and without a window."""
+        # The free memory is another one when a study goes on, and its cache is to be the same.
+        kv_cache_bytes = self._size.decode.kv_cache_bytes
+        found = self._kept.part("memory", lambda: {"kv_cache_bytes": kv_cache_bytes})
+        size = replace(self._size.decode, **found)
+        machine = Machine(**self._kept.part("machine", lambda: asdict(this_machine())))
+        # Rows of w2 are hidden_dim long, and 8-bit weights are rounded in groups.
+        variants = variants_of(size.shape, multiple_of=GROUP)
+        n_contexts = len(size.contexts)
+        comparison = compare_decode(
+            variants, size, kept=self._kept,
+            on_step=self._tell("timing decode", len(variants) * n_contexts),
+        )  # fmt: skip
+        window = time_window(
+            _grouped(variants), size, kept=self._kept,
+            on_step=self._tell("timing a window", 2 * n_contexts),
+        )  # fmt: skip
+        return Measured(machine, comparison, tuple(window))
+
+    def study(self) -> Study:
+        """Do what is left of both halves, and put them together."""
+        measured, learnt = self.measure(), self.train()
+        wall_s, cpu_s = self._kept.seconds()
+        quality = self._size.quality
+        return Study(
+            name=self._size.name,
+            machine=measured.machine,
+            texts=learnt.texts.name,
+            n_learnt_tokens=learnt.texts.n_tokens,
+            steps=learnt.steps,
+            n_tokens=lesson_of(quality, learnt.steps).n_tokens,
+            trained=learnt.trained,
+            comparison=measured.comparison,
+            conversion=learnt.conversion,
+            window=WindowStudy(measured.window, quality.seq_len, learnt.by_position),
+            wall_s=wall_s,
+            cpu_s=cpu_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """The half that is trained."""
+
+    texts: Texts
+    steps: int
+    trained: tuple[Trained, ...]
+    conversion: ConversionStudy
+    by_position: tuple[LossByPosition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The half that is timed."""
+
+    machine: Machine
+    comparison: Comparison
+    window: tuple[StepTime, ...]
 
 
 def write_json(study: Study, file: Path) -> None:
@@ -129,62 +202,6 @@ def write_json(study: Study, file: Path) -> None:
     file.write_text(json.dumps(study.to_json(), indent=1) + "\n", encoding="utf-8")
 
 
-def _time(size: LabSize, tell: Tell) -> tuple[Comparison, list[StepTime]]:
-    """Time decode of all variants, and of one with and without a window."""
-    # Rows of w2 are hidden_dim long, and 8-bit weights are rounded in groups.
-    variants = variants_of(size.decode.shape, multiple_of=GROUP)
-    n_contexts = len(size.decode.contexts)
-    comparison = compare_decode(
-        variants, size.decode, on_step=tell("timing decode", len(variants) * n_contexts)
-    )
-    on_step = tell("timing a window", 2 * n_contexts)
-    return comparison, time_window(_grouped(variants), size.decode, on_step=on_step)
-
-
 def _grouped(variants: Sequence[Variant]) -> Variant:
     """Choose the one with Mistral 7B's group of four, or the nearest to it."""
     return min(variants, key=lambda variant: abs(variant.shape.group_size - 4))
-
-
-@dataclass(frozen=True, slots=True)
-class _School:
-    """Everything that learns, with what all of it shares."""
-
-    size: QualitySize
-    texts: Texts
-    work: Path
-    steps: int
-    tell: Tell
-    variants: Sequence[Variant]
-
-    @classmethod
-    def open(
-        cls, size: QualitySize, texts: Texts, work: Path, steps: int | None, tell: Tell
-    ) -> "_School":
-        """Count the steps that fit into the time, if none are given."""
-        variants = variants_of(size.shape)
-        steps = steps or steps_that_fit(size, texts, variants[0])
-        return cls(size, texts, work, steps, tell, variants)
-
-    def train(self) -> list[Trained]:
-        """Train all variants with all seeds."""
-        n_steps = len(self.variants) * self.size.n_seeds * self.steps
-        return train_variants(
-            self.variants, self.size, self.texts, steps=self.steps, work=self.work,
-            on_step=self.tell("training", n_steps),
-        )  # fmt: skip
-
-    def convert(self, trained: Sequence[Trained]) -> ConversionStudy:
-        """Pool the heads of the first, and train on."""
-        n_steps = len(trained) * up_training(self.size, self.steps).steps
-        return study_conversion(
-            trained, self.size, self.texts, steps=self.steps, work=self.work,
-            on_step=self.tell("converting", n_steps),
-        )  # fmt: skip
-
-    def look_back(self) -> list[LossByPosition]:
-        """Train one more with a window, and see how far models remember."""
-        return losses_by_position(
-            _grouped(self.variants), self.size, self.texts, steps=self.steps, work=self.work,
-            on_step=self.tell("training with a window", self.steps),
-        )  # fmt: skip

@@ -1,20 +1,22 @@
 """What a sliding window saves, and what it gives up."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from statistics import mean
 
 from sirocco.engine.config import EngineConfig
 from sirocco.engine.engine import Engine
 from sirocco.engine.scoring import score
 from sirocco.lab.decode import DecodeBench, StepTime
-from sirocco.lab.learning import OnStep, learn
-from sirocco.lab.quality import folder_of, lesson_of, save
+from sirocco.lab.kept import Kept, Result
+from sirocco.lab.learning import OnStep
+from sirocco.lab.quality import folder_of, train
 from sirocco.lab.size import DecodeSize, QualitySize
 from sirocco.lab.texts import Texts
 from sirocco.lab.variants import Variant
 from sirocco.model.linear import FORMATS
-from sirocco.model.random_model import random_model
 from sirocco.model.weights import load_model
 
 N_STRETCHES = 16
@@ -29,7 +31,7 @@ class LossByPosition:
         name: of the model, for people.
         window: that it computes with.
         positions: the middle of each stretch.
-        losses: nats per token in it.
+        losses: nats per token in it, mean over the seeds.
     """
 
     name: str
@@ -54,21 +56,27 @@ class WindowStudy:
 
 
 def time_window(
-    variant: Variant, size: DecodeSize, *, on_step: OnStep = lambda: None
+    variant: Variant, size: DecodeSize, *, kept: Kept, on_step: OnStep = lambda: None
 ) -> list[StepTime]:
     """Time steps of one batch, and count the blocks that it holds, over the contexts."""
-    times = []
-    for window in (None, size.window):
-        shape = replace(variant.shape, window=window)
-        bench = DecodeBench(
-            Variant(variant.name, shape), kv_cache_bytes=size.kv_cache_bytes, n_runs=size.n_runs
-        )
-        if window is None:
-            batch = bench.largest_batch(max(size.contexts))
-        for context in size.contexts:
-            times.append(bench.measure(context, batch))
-            on_step()
-    return times
+
+    def do() -> Result:
+        times: list[StepTime] = []
+        for window in (None, size.window):
+            shape = replace(variant.shape, window=window)
+            bench = DecodeBench(
+                Variant(variant.name, shape), kv_cache_bytes=size.kv_cache_bytes, n_runs=size.n_runs
+            )
+            if window is None:
+                batch = bench.largest_batch(max(size.contexts))
+            for context in size.contexts:
+                times.append(bench.measure(context, batch))
+                on_step()
+        return {"times": [asdict(time) for time in times]}
+
+    n_steps = 2 * len(size.contexts)
+    result = kept.part("decode-window", do, n_steps=n_steps, on_step=on_step)
+    return [StepTime(**time) for time in result["times"]]
 
 
 def losses_by_position(
@@ -77,39 +85,56 @@ def losses_by_position(
     texts: Texts,
     *,
     steps: int,
-    work: Path,
+    kept: Kept,
     on_step: OnStep = lambda: None,
 ) -> list[LossByPosition]:
-    """Train one more model, with a window, and score long texts with three.
+    """Train the variant once more with a window, all seeds, and score long texts with three.
 
-    The variant itself is in `work` already, trained without a window.
+    Without a window it has been trained already.
     """
-    plain = folder_of(variant.name, work)
-    windowed = folder_of(f"{variant.name}-window", work)
-    model = random_model(replace(variant.shape, window=size.window), seed=0)
-    learn(model, texts.learnt, lesson_of(size, steps), seed=0, on_step=on_step)
-    save(model, windowed, work)
+    windowed = Variant(f"{variant.name}-window", replace(variant.shape, window=size.window))
+    for seed in range(size.n_seeds):
+        train(windowed, seed, size, texts, steps=steps, kept=kept, on_step=on_step)
     rows = texts.long_rows(size.long_seq_len, size.n_long_rows)
+
+    def scored(name: str, model: Variant, window: int | None) -> LossByPosition:
+        def do(seed: int) -> Result:
+            folder = folder_of(model.name, kept, seed)
+            return {"losses": _by_position(folder, window, texts, rows)}
+
+        by_seed = [
+            kept.part(f"by-position-{model.name}-{window}-{seed}", partial(do, seed))["losses"]
+            for seed in range(size.n_seeds)
+        ]
+        losses = tuple(mean(of_seeds) for of_seeds in zip(*by_seed, strict=True))
+        return LossByPosition(name, window, _middles(len(rows[0])), losses)
+
     return [
-        _by_position("no window", plain, None, texts, rows),
-        _by_position("trained without, cut to it", plain, size.window, texts, rows),
-        _by_position("trained with it", windowed, size.window, texts, rows),
+        scored("no window", variant, None),
+        scored("trained without, cut to it", variant, size.window),
+        scored("trained with it", windowed, size.window),
     ]
 
 
 def _by_position(
-    name: str, folder: Path, window: int | None, texts: Texts, rows: Sequence[Sequence[int]]
-) -> LossByPosition:
+    folder: Path, window: int | None, texts: Texts, rows: Sequence[Sequence[int]]
+) -> list[float]:
     """Score through the engine's blocks, which it gives back behind the window."""
     model = load_model(folder, weights=FORMATS["float32"])
     model.config = replace(model.config, window=window)
-    n_tokens = len(rows[0])
-    engine = Engine(model, texts.tokenizer, EngineConfig(max_seq_len=n_tokens))
+    engine = Engine(model, texts.tokenizer, EngineConfig(max_seq_len=len(rows[0])))
     logprobs = [score(engine, row) for row in rows]
-    length = -(-n_tokens // N_STRETCHES)
-    positions, losses = [], []
-    for first in range(0, n_tokens - 1, length):
-        stretch = [x for one in logprobs for x in one[first : first + length]]
-        positions.append(min(first + length / 2, n_tokens))
-        losses.append(-sum(stretch) / len(stretch))
-    return LossByPosition(name, window, tuple(positions), tuple(losses))
+    length = _stretch(len(rows[0]))
+    return [
+        -mean(x for one in logprobs for x in one[first : first + length])
+        for first in range(0, len(rows[0]) - 1, length)
+    ]
+
+
+def _middles(n_tokens: int) -> tuple[float, ...]:
+    length = _stretch(n_tokens)
+    return tuple(min(first + length / 2, n_tokens) for first in range(0, n_tokens - 1, length))
+
+
+def _stretch(n_tokens: int) -> int:
+    return -(-n_tokens // N_STRETCHES)
