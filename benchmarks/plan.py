@@ -2,13 +2,13 @@
 
 The machine is measured as `sirocco plan --measure` does it, and then the engine decodes through
 `LLM` with random weights of a preset's shape: scheduling, sampling and text are in the measured
-seconds, none of which the plan's arithmetic knows. `error` is prediction over measurement, less 1.
-Each turn waits for a quiet moment; the best of the rounds counts on both sides, since others use
-the machine, too.
+seconds. `error` is prediction over measurement, less 1. Each turn waits for a quiet moment;
+medians count on both sides.
 """
 
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from sirocco.model.presets import preset
 from sirocco.plan.hardware import Hardware
 from sirocco.plan.local import measure_local
 from sirocco.plan.needs import Needs
-from sirocco.plan.planning import Question, decode_step
+from sirocco.plan.planning import Question, Step, decode_step
 
 MAX_SEQ_LEN = 2048
 PLACES = ((1, 128), (1, 1900), (4, 128), (8, 512), (16, 128))
@@ -35,7 +35,7 @@ def main() -> None:
     options = parse_options()
     torch.set_num_threads(options.threads)
     hardware = measure_local(options.cache)
-    print(f"reads {hardware.read_bytes_per_s / 1e9:.1f} GB/s", file=sys.stderr)
+    print(f"reads {hardware.read_bytes_per_s / 1e9:.1f} GB/s; {hardware.steps}", file=sys.stderr)
     rows: list[dict[str, object]] = []
     for name in options.preset:
         for weights in options.formats:
@@ -72,13 +72,15 @@ def rows_of(options: Any, name: str, weights: str, hardware: Hardware) -> list[d
     print(f"{name}, {weights}: tokens per second, all sequences together")
     for batch, context in PLACES:
         question = Question(shape, weights, FLOAT16.name, context, batch)
-        predicted = decode_step(question, hardware, batch).tokens_per_s
+        step = decode_step(question, hardware, batch)
+        predicted = step.tokens_per_s
         measured = measured_rate(child, batch, context, options)
         error = predicted / measured - 1
         print(f"  {batch:>2} at once from {context:>4}: planned {predicted:7.1f}, "
               f"measured {measured:7.1f}, {error:+.0%}")  # fmt: skip
         rows.append({
             "preset": name, "weights": weights, "n_sequences": batch, "context": context,
+            "planned_ms": planned_ms(step),
             "planned_tokens_per_s": round(predicted, 2),
             "measured_tokens_per_s": round(measured, 2), "error": round(error, 3),
         })  # fmt: skip
@@ -86,17 +88,23 @@ def rows_of(options: Any, name: str, weights: str, hardware: Hardware) -> list[d
     return rows
 
 
+def planned_ms(step: Step) -> dict[str, float]:
+    """Write what the plan's seconds are made of."""
+    parts = {"weights": step.weights_s, "attention": step.attention_s, "rest": step.rest_s}
+    return {name: round(1e3 * seconds, 2) for name, seconds in parts.items()}
+
+
 def measured_rate(child: Child, batch: int, context: int, options: Any) -> float:
-    """Decode; tokens per second of the best round."""
+    """Decode; tokens per second, the median of the rounds."""
     child.ask("open", name="row", n_sequences=batch, context=context)
     child.ask("advance", name="row", n_tokens=1)
-    best = 0.0
+    rates = []
     for _ in range(options.runs):
         wait_for_quiet(options.patience)
         taken = child.ask("advance", name="row", n_tokens=options.tokens)
-        best = max(best, taken["n_tokens"] / taken["seconds"])
+        rates.append(taken["n_tokens"] / taken["seconds"])
     child.ask("close", name="row")
-    return best
+    return median(rates)
 
 
 if __name__ == "__main__":

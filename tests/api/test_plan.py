@@ -77,6 +77,10 @@ def test_this_machine_is_there_once_it_was_measured(ask, server):
     figures = {
         "read_bytes_per_s": 2e10, "operations_per_s": {"q4": 2e11},
         "attention_operations_per_s": 3e10, "threads": 2, "isa": "avx2",
+        "steps": {
+            "weight_s": {"q4": [[1, 3e-11], [4, 4e-11], [64, 4e-10]]},
+            "step_s": 1e-3, "layer_s": 1e-5, "sequence_s": 1e-4,
+        },
     }  # fmt: skip
     file = server.app.state.settings.home / local.FILE_NAME
     file.write_text(json.dumps(figures))

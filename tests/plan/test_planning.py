@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sirocco.engine.config import EngineConfig
 from sirocco.errors import ConfigError
 from sirocco.model.presets import preset
-from sirocco.plan.hardware import Hardware, hardware, known_hardware
+from sirocco.plan.hardware import Hardware, Steps, hardware, known_hardware
 from sirocco.plan.planning import (
     BLOCK_SIZE,
     MEMORY_SHARE,
@@ -44,6 +44,28 @@ def test_a_large_batch_is_bound_by_arithmetic():
     step = decode_step(Question(MISTRAL, context=1), CARD, 1000)
 
     assert step.weights_s == pytest.approx(2 * 1000 * Question(MISTRAL).needs.n_in_matrices / 1e14)
+
+
+STEPS = Steps(
+    {"q4": ((1, 3e-11), (4, 5e-11), (16, 2e-10))}, step_s=1e-3, layer_s=1e-5, sequence_s=1e-4
+)
+
+
+@pytest.mark.parametrize(
+    ("batch", "weight_s"),
+    [(1, 3e-11), (2, 3e-11 + 2e-11 / 3), (4, 5e-11), (10, 1.25e-10), (16, 2e-10), (32, 4e-10)],
+)
+def test_where_steps_were_measured_matrices_take_what_they_took(batch, weight_s):
+    question, machine = Question(MISTRAL, "q4", context=1024), replace(CARD, steps=STEPS)
+
+    step = decode_step(question, machine, batch)
+
+    assert step.weights_s == pytest.approx(weight_s * question.needs.n_in_matrices)
+    assert step.attention_s == decode_step(question, CARD, batch).attention_s
+    assert step.rest_s == pytest.approx(1e-3 + 32 * 1e-5 + batch * 1e-4)
+    assert step.tokens_per_s == pytest.approx(
+        batch / (step.weights_s + step.attention_s + step.rest_s)
+    )
 
 
 def test_the_share_of_its_data_sheet_that_a_machine_gives_scales_every_time():

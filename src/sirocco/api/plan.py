@@ -112,7 +112,9 @@ def _shape_written(shape: ModelConfig) -> JsonObject:
 
 
 def _machine_written(machine: Hardware) -> JsonObject:
-    return {**asdict(machine), "operations_per_s": dict(machine.operations_per_s)}
+    written = {**asdict(machine), "operations_per_s": dict(machine.operations_per_s)}
+    del written["steps"]  # the engine's own; what they come to is in the plan
+    return written
 
 
 def _measured(request: Request) -> Hardware | None:

@@ -80,7 +80,7 @@ def _machine(name: str, *, measure: bool) -> Hardware:
     home = load_settings().home
     known = None if measure else read_local(home)
     if known is None:
-        typer.echo("measuring this machine, about 10 seconds …", err=True)
+        typer.echo("measuring this machine, about 20 seconds …", err=True)
         known = measure_local(home)
     return known
 
@@ -123,6 +123,7 @@ def _for_people(row: Mapping[str, object]) -> dict[str, object]:
         "tokens/s": _number(row["tokens_per_s"]) if fits else "does not fit",
         "ms weights": _number(row["weights_ms"]),
         "ms attention": _number(row["attention_ms"]),
+        **({"ms rest": _number(row["rest_ms"])} if row["rest_ms"] else {}),
         "prompt tokens/s": _number(row["prompt_tokens_per_s"]),
         "USD per 1M": _number(row["usd_per_million_tokens"]),
     }

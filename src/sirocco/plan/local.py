@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sirocco.errors import BackendUnavailable
-from sirocco.plan.hardware import LOCAL, Hardware
+from sirocco.plan.hardware import LOCAL, Hardware, Steps
 
 FILE_NAME = "machine.json"
 """In SIROCCO_HOME."""
@@ -18,7 +18,7 @@ _PATIENCE_S = 120.0
 
 
 def measure_local(home: Path) -> Hardware:
-    """Measure this machine, about 5 seconds of both cores, and keep the figures in `home`.
+    """Measure this machine, about 20 seconds of both cores, and keep the figures in `home`.
 
     Raises: BackendUnavailable with the last line of what went wrong.
     """
@@ -58,4 +58,17 @@ def _hardware(measured: dict[str, Any]) -> Hardware:
         read_bytes_per_s=float(measured["read_bytes_per_s"]),
         operations_per_s={k: float(v) for k, v in measured["operations_per_s"].items()},
         attention_operations_per_s=float(measured["attention_operations_per_s"]),
+        steps=_steps(measured["steps"]),
+    )
+
+
+def _steps(measured: dict[str, Any]) -> Steps:
+    return Steps(
+        weight_s={
+            name: tuple((int(n_rows), float(seconds)) for n_rows, seconds in points)
+            for name, points in measured["weight_s"].items()
+        },
+        step_s=float(measured["step_s"]),
+        layer_s=float(measured["layer_s"]),
+        sequence_s=float(measured["sequence_s"]),
     )

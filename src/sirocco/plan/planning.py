@@ -3,6 +3,7 @@
 The time of a decode step is the sum of two parts. Its matrices are read once, whatever the batch,
 or multiplied, whichever takes longer; keys and values are read for each sequence. So a batch makes
 the first part cheap and leaves the second, which grouped-query attention divides by its group size.
+A machine that was measured gives the first part as it was, and a third: all that is neither.
 """
 
 from collections.abc import Collection, Iterator
@@ -71,16 +72,18 @@ class Step:
     Attributes:
         batch: sequences.
         weights_s, attention_s: seconds for matrices; for keys and values.
+        rest_s: for all else, where steps were measured.
     """
 
     batch: int
     weights_s: float
     attention_s: float
+    rest_s: float = 0.0
 
     @property
     def tokens_per_s(self) -> float:
         """Of all sequences together."""
-        return self.batch / (self.weights_s + self.attention_s)
+        return self.batch / (self.weights_s + self.attention_s + self.rest_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +136,21 @@ def plan(question: Question, hardware: Hardware) -> Plan:
 
 
 def decode_step(question: Question, hardware: Hardware, batch: int) -> Step:
-    """Time a step by the machine's rates, as far as an engine reaches them."""
-    needs = question.needs
-    reading, context = hardware.read_bytes_per_s * hardware.share, question.context
+    """Time a step by what was measured, or by the machine's rates as far as engines reach them.
+
+    Raises: ConfigError if it cannot multiply weights of this format.
+    """
+    needs, context, steps = question.needs, question.context, hardware.steps
+    reading = hardware.read_bytes_per_s * hardware.share
     multiplying = hardware.rate(question.weights) * hardware.share
     attending = hardware.attention_operations_per_s * hardware.share
     kv_operations = needs.attention_operations(batch * needs.seen(context))
-    return Step(
-        batch=batch,
-        weights_s=max(needs.step_bytes / reading, 2 * needs.n_in_matrices * batch / multiplying),
-        attention_s=max(batch * needs.kv_bytes(context) / reading, kv_operations / attending),
-    )
+    attention_s = max(batch * needs.kv_bytes(context) / reading, kv_operations / attending)
+    if steps is None:
+        matrices_s = 2 * needs.n_in_matrices * batch / multiplying
+        return Step(batch, max(needs.step_bytes / reading, matrices_s), attention_s)
+    matrices_s = steps.matrices_s(question.weights, needs.n_in_matrices, batch)
+    return Step(batch, matrices_s, attention_s, steps.rest_s(question.shape.n_layers, batch))
 
 
 def largest_batch(question: Question, hardware: Hardware) -> int:

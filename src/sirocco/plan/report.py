@@ -36,6 +36,7 @@ def row(name: str, made: Plan, *, is_this_model: bool) -> Row:
         "tokens_per_s": step.tokens_per_s if step else None,
         "weights_ms": 1e3 * step.weights_s if step else None,
         "attention_ms": 1e3 * step.attention_s if step else None,
+        "rest_ms": 1e3 * step.rest_s if step else None,
         "prompt_tokens_per_s": made.prompt_tokens_per_s,
         "usd_per_million_tokens": made.usd_per_million_tokens,
     }
