@@ -9,16 +9,22 @@ export function Answer({ plan }: { plan: Plan }) {
       <h2 id="answer-title" class="visually-hidden">The answer</h2>
       {row.tokens_per_s === null ? <p class="plan-sentence">{doesNotFit(plan)}</p> : <Fits plan={plan} row={row} />}
       <Bar title="Memory" parts={memoryParts(plan)} whole={machine.memory_bytes} text={bytes} />
-      {row.weights_ms !== null && row.attention_ms !== null && (
+      {row.batch !== null && (
         <Bar
           title="Time of a step, one token for each sequence"
-          parts={[["reading or multiplying weights", row.weights_ms], ["keys and values", row.attention_ms]]}
-          whole={row.weights_ms + row.attention_ms}
+          parts={timeParts(row)}
+          whole={timeParts(row).reduce((sum, [, ms]) => sum + ms, 0)}
           text={(ms) => `${plain(ms)} ms`}
         />
       )}
     </section>
   );
+}
+
+/** What is neither weights nor keys and values is known only of a machine that was measured. */
+function timeParts({ weights_ms, attention_ms, rest_ms }: Row): [string, number][] {
+  const parts: [string, number][] = [["reading or multiplying weights", weights_ms!], ["keys and values", attention_ms!]];
+  return rest_ms ? [...parts, ["all else", rest_ms]] : parts;
 }
 
 function Fits({ plan, row }: { plan: Plan; row: Row }) {

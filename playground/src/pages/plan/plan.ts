@@ -46,6 +46,7 @@ export interface Row {
   readonly tokens_per_s: number | null;
   readonly weights_ms: number | null;
   readonly attention_ms: number | null;
+  readonly rest_ms: number | null;
   readonly prompt_tokens_per_s: number;
   readonly usd_per_million_tokens: number | null;
 }
