@@ -366,9 +366,9 @@ def test_one_account_that_floods_makes_room_for_another(server, gate):
 def test_a_request_takes_its_account_and_its_limits_along(server, monkeypatch):
     taken, add = [], server.engine.add
 
-    def noted_add(request):
+    def noted_add(request, grammar):
         taken.append(request)
-        add(request)
+        add(request, grammar)
 
     monkeypatch.setattr(server.engine, "add", noted_add)
 
