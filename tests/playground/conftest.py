@@ -68,8 +68,9 @@ def slow_steps(server) -> Iterator[None]:
             time.sleep(0.02)
         return step()
 
-    def add_endless(request: Any) -> Any:
-        return add(replace(request, sampling=replace(request.sampling, ignore_eos=True)))
+    def add_endless(request: Any, *others: Any) -> Any:
+        endless = replace(request.sampling, ignore_eos=True)
+        return add(replace(request, sampling=endless), *others)
 
     engine.step, engine.add = wait_and_step, add_endless
     yield
