@@ -13,6 +13,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.responses import FileResponse
 
 from sirocco.api.connection import connections_within
 from sirocco.api.door import Door
@@ -23,6 +24,8 @@ _LAST_WORDS_S = 0.4
 _SWITCH_S = 0.0005
 """How long the event loop waits for Python's lock while another thread computes; Python's own
 5 ms are longer than what the loop does for most requests."""
+
+_FILE_PIECE_BYTES = 16 * 1024
 
 _MANY_FILES = 65_536
 _OTHER_FILES = 128
@@ -94,6 +97,8 @@ def run_server(
 
 def server_config(app: FastAPI) -> uvicorn.Config:
     """Say how an application is served: within the limits of its settings."""
+    # A file's piece is held twice for a reader that stalls: where it was read, and to be sent.
+    FileResponse.chunk_size = _FILE_PIECE_BYTES
     limits = app.state.settings.connection_limits(_most_connections())
     connections = connections_within(limits, app.state.metrics, Door(app.state))
     return uvicorn.Config(
