@@ -88,6 +88,8 @@ class LoadShedding:
             await _refuse(error, request_id, asked, receive, send)
             return
         try:
+            if engine is not None:
+                await engine.turn(request_id, caller.account_id)
             await self._app(scope, receive, send)
         finally:
             if engine is not None:

@@ -33,6 +33,7 @@ from sirocco.engine.process.messages import (
     ToEngine,
     error_of,
 )
+from sirocco.engine.process.turns import Turns
 from sirocco.engine.request import EngineLimits, Request
 from sirocco.errors import (
     Aborted,
@@ -77,6 +78,7 @@ class EngineClient:
         self._inspections = Inspections(self._send)
         self._looks = BlockLooks(self._send)
         self._departures = Departures()
+        self._turns = Turns()
         self._is_closing = False
         # The engine says how much it takes when it is loaded; before that it is nothing.
         self.limits = EngineLimits(vocab_size=0, limit_tokens=0, max_n=0)
@@ -137,8 +139,13 @@ class EngineClient:
         except OutOfCapacity as error:
             raise self._out_of_capacity(str(error)) from error
 
+    async def turn(self, request_id: str, account: str) -> None:
+        """Wait until a request that is expected should be read: few of an account are at once."""
+        await self._turns.wait(request_id, account)
+
     def forget(self, request_id: str) -> None:
         """Expect a request no more; again does nothing."""
+        self._turns.leave(request_id)
         self._admission.forget(request_id)
 
     def submit(
@@ -223,6 +230,7 @@ class EngineClient:
             raise EngineFault("the engine has ended, and a new one is being started")
 
     def _admitted(self, request: Request) -> str | None:
+        self._turns.leave(request.request_id)
         try:
             return self._admission.admit(request.request_id, request.account)
         except OutOfCapacity as error:
