@@ -1,5 +1,5 @@
 /** The catalogue's models, asked for once per sign-in. */
-import { effect, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { accountPath, type ApiError, getEnvelope } from "./api";
 import { credentials } from "./session";
 
@@ -23,6 +23,20 @@ const PER_PAGE = 100;
 /** Null until they are here. */
 export const models = signal<readonly Model[] | null>(null);
 export const modelsError = signal<ApiError | null>(null);
+
+/** Which models there are, or that they could not be listed. */
+export const areModelsKnown = computed(() => models.value !== null || modelsError.value !== null);
+
+export function modelsKnown(): Promise<void> {
+  return new Promise((resolve) => {
+    if (areModelsKnown.value) return resolve();
+    const end = areModelsKnown.subscribe((areKnown) => {
+      if (!areKnown) return;
+      end();
+      resolve();
+    });
+  });
+}
 
 effect(() => {
   models.value = null;

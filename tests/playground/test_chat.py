@@ -293,6 +293,23 @@ def test_models_that_are_here_come_first_and_one_is_chosen(window):
     expect(page.get_by_role("option", selected=True)).to_have_count(1)
 
 
+def test_what_is_sent_before_the_models_are_listed_waits_for_them(window):
+    held = []
+    window.page.route("**/ai/models/search?**", lambda route: held.append(route))  # noqa: PLW0108
+    page = window.open()
+    window.send("Who answers?")
+    expect(page.get_by_label("Your message")).to_have_value("")
+    assert not window.bodies()
+
+    wait_until(lambda: page.evaluate("1") and held)  # Playwright listens while it is asked
+    for route in held:
+        route.continue_()
+
+    window.wait_for_answers()
+    (asked,) = [one.url for one in window.asked if "/ai/run/" in one.url]
+    assert asked.endswith(MODEL_ID)
+
+
 def test_a_quota_that_is_used_up_is_told_with_the_time_of_its_renewal(window):
     page = window.open()
     told = refusal(429, 4006, "daily free allocation of 10 neurons is used up", 7200)

@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { send } from "../../conversations/answering";
 import { current } from "../../conversations/store";
+import { modelsKnown } from "../../models";
 import { go } from "../../router";
 import { focusComposer } from "./composer";
 
@@ -14,8 +15,10 @@ export function startNew(): void {
   focusComposer();
 }
 
-export function sendHere(text: string): void {
+/** Asks; in a new conversation once it is known which model is to answer. */
+export async function sendHere(text: string): Promise<void> {
   const isNew = current.peek() === null;
+  if (isNew) await modelsKnown();
   const id = send(text);
   if (isNew) go("chat", { c: id });
 }

@@ -21,7 +21,7 @@ export function Empty() {
       )}
       <ul class="suggestions">
         {SUGGESTIONS.map((text) => (
-          <li key={text}><button type="button" onClick={() => sendHere(text)}>{text}</button></li>
+          <li key={text}><button type="button" onClick={() => void sendHere(text)}>{text}</button></li>
         ))}
       </ul>
       <p class="hint"><kbd>/</kbd> to write, <kbd>?</kbd> for all keys. Conversations stay in this browser.</p>

@@ -60,7 +60,7 @@ export default function Chat({ route }: { route: Route }) {
         </header>
         {isForgetful.value && <p class="notice">This browser keeps nothing for this page: conversations are gone when it is closed.</p>}
         {conversation ? <Turns key={conversation.id} conversation={conversation} /> : <Empty />}
-        <Composer key={conversation?.id ?? "new"} isAnswering={isAnswering(conversation?.id)} onSend={sendHere} onStop={() => conversation && stop(conversation.id)} />
+        <Composer key={conversation?.id ?? "new"} isAnswering={isAnswering(conversation?.id)} onSend={(text) => void sendHere(text)} onStop={() => conversation && stop(conversation.id)} />
       </section>
       {hasSettings && areSettingsShown.value && <aside class="chat-settings" aria-label="Settings"><SettingsPanel /></aside>}
       {opened.value === "list" && <Dialog title="Conversations" side="left" onClose={close}><ConversationList onChoose={close} /></Dialog>}

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Route } from "../../router";
 import { href } from "../../router";
-import { models, modelsError } from "../../models";
+import { areModelsKnown } from "../../models";
 import { Heads, Large, LayerPicker, LookedAt } from "./attention";
 import { LiveBlocks } from "./blocks";
 import { Groupings } from "./grouping";
@@ -13,14 +13,13 @@ import { Tokens } from "./tokens";
 import { plural } from "./words";
 
 export default function Inside(_: { route: Route }) {
-  const isReady = models.value !== null || modelsError.value !== null; // which model it is, is known
   return (
     <div class="page inside">
       <header class="inside-head">
         <h1>Inside the model</h1>
         <p class="lead">What it reads, where it looks, and what it keeps. Real numbers, from the engine that answers.</p>
       </header>
-      {isReady ? <Looked subject={subject.value} /> : <p class="hint" role="status">Looking …</p>}
+      {areModelsKnown.value ? <Looked subject={subject.value} /> : <p class="hint" role="status">Looking …</p>}
     </div>
   );
 }
