@@ -67,13 +67,7 @@ class EventStream(Response):
         try:
             async for event in self._events:
                 if not has_started:
-                    await send(
-                        {
-                            "type": "http.response.start",
-                            "status": self.status_code,
-                            "headers": self.raw_headers,
-                        }
-                    )
+                    await self._start(send)
                     has_started = True
                 await send({"type": "http.response.body", "body": event, "more_body": True})
         except SiroccoError as error:
@@ -83,8 +77,19 @@ class EventStream(Response):
             log.warning("stream broke off", request_id=self._answer.request_id, reason=str(error))
             event = sse.encode(failure(error, self._answer.request_id))
             await send({"type": "http.response.body", "body": event, "more_body": True})
+        if not has_started:  # an answer without text, in a form that has no event for its end
+            await self._start(send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return None
+
+    async def _start(self, send: Send) -> None:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
 
 
 async def run_events(answer: Answer, padding: sse.Padding) -> AsyncIterator[bytes]:
