@@ -37,14 +37,18 @@ TINY = ModelConfig(
 
 @dataclass
 class RunningServer:
-    """A server, an account of it, and the ways to look inside."""
+    """A server, an account of it, and the ways to look inside.
+
+    Attributes:
+        threads: of each model that was started, the engine's last one.
+    """
 
     url: str
     app: FastAPI
     stores: Stores
     account_id: str
     secret: str
-    threads: list[EngineThread]
+    threads: dict[str, EngineThread]
 
     @property
     def headers(self) -> dict[str, str]:
@@ -67,9 +71,14 @@ class RunningServer:
         """The tiny model's engine, started; its thread works on it."""
         if MODEL not in self.app.state.service.engines.running:
             assert self.run({"prompt": "start", "max_tokens": 1}).status_code == 200
-        engine = self.threads[-1].engine
+        engine = self.thread.engine
         assert engine is not None
         return engine
+
+    @property
+    def thread(self) -> EngineThread:
+        """The thread of the tiny model's engine, which was started."""
+        return self.threads[MODEL]
 
     @property
     def client(self) -> EngineClient:
@@ -105,12 +114,13 @@ def serve(checkpoint: Path) -> Callable[..., contextlib.AbstractContextManager[R
         stores = open_stores(home, resolved.resolved_database_url)
         account = stores.accounts.create("test")
         secret, _ = stores.api_tokens.create(account.id, name="test")
-        threads: list[EngineThread] = []
+        threads: dict[str, EngineThread] = {}
 
         def launch(entry: CatalogEntry) -> EngineThread:
             start = engine_start(entry, resolved)
-            threads.append(EngineThread(lambda: load_engine(entry.folder, config=start.config)))
-            return threads[-1]
+            thread = EngineThread(lambda: load_engine(entry.folder, config=start.config))
+            threads[entry.model_id] = thread
+            return thread
 
         app = create_app(resolved, stores, launch)
         listening = _listen("127.0.0.1", 0)

@@ -31,7 +31,7 @@ def has_come(server, n):
     """
     scheduler = server.engine.scheduler
     n_inside = len(scheduler.waiting) + len(scheduler.running)
-    return n_inside + server.threads[-1].host._inbox.qsize() == n
+    return n_inside + server.thread.host._inbox.qsize() == n
 
 
 def usage_rows(server, since):
@@ -286,7 +286,7 @@ def test_a_client_that_leaves_frees_its_blocks_by_the_next_step(server, gate, st
 
     connection.close()
     # The abort comes while a step is held, or just before it is.
-    wait_until(lambda: server.threads[-1].host._inbox.qsize() == 1 or not scheduler.has_work)
+    wait_until(lambda: server.thread.host._inbox.qsize() == 1 or not scheduler.has_work)
     gate.open(1)
     wait_until(lambda: not scheduler.has_work)
 

@@ -42,7 +42,8 @@ class AskedServer:
     @property
     def engine(self) -> Any:
         """The engine of the tiny model; it is started by a first request."""
-        return self.running.threads[0].engine
+        (thread,) = self.running.threads.values()
+        return thread.engine
 
     @property
     def is_idle(self) -> bool:
