@@ -100,6 +100,8 @@ class Window:
     def open(self, path: str = "") -> Page:
         """Open the printed link, and then a page of the playground."""
         self.page.goto(self.link)
+        # The last that the page does by itself; later it would take a test the focus away.
+        expect(self.page.get_by_label("Your message")).to_be_focused()
         if path:
             self.page.goto(f"{self.server.url}/{path}")
         return self.page

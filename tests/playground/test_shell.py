@@ -138,7 +138,7 @@ def test_slash_leads_to_the_message_and_the_first_tab_to_the_page(window):
     page.keyboard.press("/")
     expect(page.get_by_label("Your message")).to_be_focused()
     page.reload()
-    page.locator("h1").wait_for()
+    expect(page.get_by_label("Your message")).to_be_focused()
     page.get_by_label("Your message").blur()
     page.evaluate("document.activeElement.blur(); getSelection().removeAllRanges()")
     page.get_by_text("Skip to the page").focus()
