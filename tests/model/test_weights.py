@@ -1,6 +1,8 @@
 """Reading checkpoints: whole, in shards, in Mistral's layout, and broken in every way."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -26,6 +28,20 @@ def model():
 def folder(model, tmp_path):
     save_model(model, tmp_path)
     return tmp_path
+
+
+def test_loading_needs_none_of_torchs_compiler(folder):
+    """In a clean interpreter: the compiler takes seconds and 150 MB, and other tests load it."""
+    program = (
+        "import sys; from pathlib import Path; from sirocco.model.weights import load_model;"
+        "load_model(Path(sys.argv[1])); print(*sys.modules)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, folder], capture_output=True, text=True, check=True
+    )
+
+    assert not {"torch._dynamo", "torch._inductor", "sympy"} & set(done.stdout.split())
 
 
 def edit(folder, change):

@@ -98,6 +98,14 @@ class NativeLinear(_Native):
 class Embedding(nn.Embedding):
     """Rows by token id; with a tied head the same rows score what comes next."""
 
+    def reset_parameters(self) -> None:
+        """Fill it with random numbers, unless it is a mere shape.
+
+        To draw numbers for a shape torch loads its compiler, which takes seconds and 150 MB.
+        """
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
     def score(self, x: Tensor) -> Tensor:
         """Multiply with every row: x [T, K] → [T, N]."""
         return F.linear(x, self.weight)
