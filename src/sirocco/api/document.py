@@ -65,7 +65,12 @@ _REQUEST_ID = {
     "description": "The request's id, under which its usage is counted.",
     "schema": {"type": "string", "format": "uuid"},
 }
-_STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+_STREAM = {
+    "text/event-stream": {
+        "schema": {"description": "Events of `data:` alone: JSON each, and at last `[DONE]`."}
+    }
+}
+"""No type: before OpenAPI 3.2 some take the schema for the stream's, and others for an event's."""
 _PATH_PARAMETERS = {
     "account_id": ("An account.", {"type": "string", "pattern": "^[0-9a-f]{32}$"}),
     "model_id": (
