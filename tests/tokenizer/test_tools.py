@@ -111,6 +111,19 @@ def test_an_answer_that_must_call_has_no_text():
     assert not accepts(grammar, '{"name":"getWeather","arguments":{"city":"x"}}')
 
 
+@pytest.mark.parametrize(
+    ("more", "is_taken"),
+    [({}, False), ({"additionalProperties": True}, True), ({"anyOf": [{"type": "object"}]}, True)],
+)
+def test_arguments_that_the_schema_does_not_name_are_none(more, is_taken):
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}, **more}
+    grammar = tool_grammar([Tool("getWeather", "", json.dumps(parameters))], must_call=True)
+
+    call = '{"name":"getWeather","arguments":{"city":"Oslo"%s}}'
+    assert accepts(grammar, call % "")
+    assert accepts(grammar, call % ',"planet":"Mars"') is is_taken
+
+
 def test_an_answer_may_be_held_to_one_call():
     grammar = tool_grammar([TIME], must_call=True, several=False)
 

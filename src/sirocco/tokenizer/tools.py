@@ -15,6 +15,12 @@ from sirocco.types import Grammar, Message, Tool, ToolCall
 _MOST_CALLS = 8
 """In one answer."""
 
+_NAMES_MORE = {
+    "additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames",
+    "$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas",
+}  # fmt: skip
+"""Keywords of a schema that can say something of members besides `properties`."""
+
 _JSON = json.JSONDecoder()
 
 _TOLD = """You can use these tools:
@@ -111,12 +117,23 @@ def _described(tool: Tool) -> str:
 
 
 def _call_schema(tool: Tool) -> dict[str, object]:
+    arguments = _closed(json.loads(tool.parameters))
     return {
         "type": "object",
-        "properties": {"name": {"const": tool.name}, "arguments": json.loads(tool.parameters)},
+        "properties": {"name": {"const": tool.name}, "arguments": arguments},
         "required": ["name", "arguments"],
         "additionalProperties": False,
     }
+
+
+def _closed(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Leave no argument that the schema does not name, unless it says that there may be others.
+
+    JSON Schema allows them, but functions take none, and a small model makes them up for ever.
+    """
+    if not parameters.get("properties") or _NAMES_MORE & parameters.keys():
+        return parameters
+    return {**parameters, "additionalProperties": False}
 
 
 def _in_words(message: Message) -> Message:
