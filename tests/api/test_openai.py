@@ -210,16 +210,19 @@ def test_a_completion_goes_on_with_a_text_without_a_template(server, client):
     assert len(choice.logprobs.tokens) == len(choice.logprobs.token_logprobs) == 5
     assert choice.logprobs.text_offset[0] == 0
     assert chunks[-1].usage.completion_tokens == 5
+    assert all(hasattr(c, "p") == bool(c.choices) for c in chunks)  # padding hides lengths
 
 
 def test_a_response_is_whole(client):
     answer = client.responses.create(model=MODEL, input="the cat", instructions="Be brief.",
-                                     max_output_tokens=5, temperature=0)  # fmt: skip
+                                     max_output_tokens=5, temperature=0, top_p=0.5)  # fmt: skip
 
     assert answer.output_text
     assert answer.status == "incomplete"
     assert answer.incomplete_details.reason == "max_output_tokens"
     assert answer.usage.output_tokens == 5
+    assert (answer.instructions, answer.max_output_tokens) == ("Be brief.", 5)
+    assert (answer.temperature, answer.top_p) == (0, 0.5)
 
 
 def test_a_response_streams_as_named_events(client):

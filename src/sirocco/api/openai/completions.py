@@ -18,6 +18,7 @@ from sirocco.wire.body_schema import body_schema
 from sirocco.wire.openai import completions
 from sirocco.wire.openai.generation import unused_names
 from sirocco.wire.openai.logprobs import completion_logprobs
+from sirocco.wire.sse import Padding
 
 router = APIRouter()
 
@@ -39,7 +40,8 @@ async def complete(
     answer = await begun(request, caller, inputs.model, job)
     headers = answer_headers(answer, unused_names(completions.Completion, members))
     if inputs.stream:
-        return EventStream(answer, _events(answer, inputs), headers)
+        events = _events(answer, inputs, request.app.state.padding)
+        return EventStream(answer, events, headers)
     choices = []
     for index, one in enumerate(await whole(request, answer)):
         logprobs = None
@@ -50,7 +52,10 @@ async def complete(
     return whole_answer(answer, written, headers)
 
 
-async def _events(answer: Answer, inputs: completions.Completion) -> AsyncIterator[bytes]:
+async def _events(
+    answer: Answer, inputs: completions.Completion, padding: Padding
+) -> AsyncIterator[bytes]:
+    request_id, model = answer.request_id, inputs.model
     n_characters = dict.fromkeys(range(inputs.n), 0)
     async for piece in answer:
         logprobs = None
@@ -60,9 +65,8 @@ async def _events(answer: Answer, inputs: completions.Completion) -> AsyncIterat
             n_characters[piece.index] += sum(map(len, logprobs["tokens"]))
         reason = None if piece.finish_reason is None else str(piece.finish_reason)
         if piece.text or logprobs or reason:
-            choice = completions.choice(piece.index, piece.text, reason, logprobs)
-            yield sse.encode(completions.completion(answer.request_id, inputs.model, [choice]))
+            one = completions.choice(piece.index, piece.text, reason, logprobs)
+            yield sse.encode(completions.text_chunk(request_id, model, one, padding.draw()))
     if inputs.stream_options.include_usage:
-        counts = usage_of(answer)
-        yield sse.encode(completions.completion(answer.request_id, inputs.model, [], counts))
+        yield sse.encode(completions.completion(request_id, model, [], usage_of(answer)))
     yield sse.DONE

@@ -38,7 +38,7 @@ async def respond(
               reject_if_busy=inputs.options.reject_if_busy)  # fmt: skip
     answer = await begun(request, caller, inputs.model, job)
     headers = answer_headers(answer, unused_names(responses.Response, members))
-    events = responses.Events(answer.request_id, inputs.model)
+    events = responses.Events(answer.request_id, inputs)
     if inputs.stream:
         return EventStream(answer, _events(answer, events, request.app.state.padding), headers)
     (one,) = await whole(request, answer)

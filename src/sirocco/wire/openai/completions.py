@@ -55,3 +55,8 @@ def completion(
     begun = head("cmpl", request_id, "text_completion", model)
     written: JsonObject = {**begun, "choices": list(choices)}
     return written if counts is None else {**written, "usage": counts}
+
+
+def text_chunk(request_id: str, model: str, one: JsonObject, padding: str) -> JsonObject:
+    """Write a chunk with a piece of an answer."""
+    return {**completion(request_id, model, [one]), "p": padding}

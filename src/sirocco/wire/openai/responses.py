@@ -61,8 +61,8 @@ def read_response(members: Mapping[str, Any]) -> Response:
 class Events:
     """Writes one response: whole, or as the events of its growth, which are numbered."""
 
-    def __init__(self, request_id: str, model: str) -> None:
-        self._id, self._model = request_id, model
+    def __init__(self, request_id: str, asked: Response) -> None:
+        self._id, self._asked = request_id, asked
         self._created_at = int(time.time())
         self._number = -1
 
@@ -108,9 +108,12 @@ class Events:
     def _response(self, status: str, output: list[JsonObject]) -> JsonObject:
         return {
             "id": f"resp_{self._id}", "object": "response", "created_at": self._created_at,
-            "status": status, "error": None, "incomplete_details": None, "instructions": None,
-            "metadata": {}, "model": self._model, "output": output, "parallel_tool_calls": False,
-            "temperature": None, "tool_choice": "none", "tools": [], "top_p": None, "usage": None,
+            "status": status, "error": None, "incomplete_details": None,
+            "instructions": self._asked.instructions or None,
+            "max_output_tokens": self._asked.max_output_tokens,
+            "metadata": {}, "model": self._asked.model, "output": output,
+            "parallel_tool_calls": False, "temperature": self._asked.temperature,
+            "tool_choice": "none", "tools": [], "top_p": self._asked.top_p, "usage": None,
         }  # fmt: skip
 
     def _item(self, status: str, content: list[JsonObject]) -> JsonObject:
