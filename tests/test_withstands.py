@@ -22,6 +22,8 @@ from tests.served import Served, wait_until
 
 MIB = 1024 * 1024
 
+_LATE = ("0.01", "0.025", "0.05", "0.1", "0.25")
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -246,6 +248,15 @@ def gaps_of(served: Served) -> Iterator[float]:
                 last_s = now_s
 
 
+def loop_told(served: Served) -> str:
+    """How often since its start the server's own event loop was late, as it counts itself."""
+    text = httpx.get(f"{served.url}/metrics", timeout=60).text
+    late = dict(re.findall(r'sirocco_event_loop_delay_seconds_bucket\{le="(.+?)"\} (\S+)', text))
+    n_ticks = float(late["+Inf"])
+    over = (f"{n_ticks - float(late[s]):.0f} over {float(s) * 1e3:.0f} ms" for s in _LATE)
+    return f"late with {', '.join(over)} of {n_ticks:.0f} callbacks"
+
+
 def as_fields(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Put a schema wherever a request may have one."""
     yield {"guided_json": schema}
@@ -261,7 +272,7 @@ def test_grammar_bombs_end_a_child_at_most(served):
     health.start()
     stream.start()
     time.sleep(3)
-    before = health.told(), stream.told()
+    before = health.told(), stream.told(), loop_told(served)
     took_s: dict[str, float] = {}
     statuses = {}
     with httpx.Client(headers=served.headers, timeout=60) as client:
@@ -273,7 +284,7 @@ def test_grammar_bombs_end_a_child_at_most(served):
                 case = f"{name} as {next(iter(fields))}"
                 took_s[case] = time.monotonic() - began_s
                 statuses[case] = answer.status_code, answer.json()["errors"]
-    beside = health.told(), stream.told()
+    beside = health.told(), stream.told(), loop_told(served)
     health.end()
     stream.end()
     worst = max(took_s, key=lambda case: took_s[case])
@@ -283,6 +294,7 @@ def test_grammar_bombs_end_a_child_at_most(served):
         f" {median(took_s.values()) * 1e3:.0f} ms (median), {took_s[worst] * 1e3:.0f} ms"
         f" (longest: {worst});\nhealth {beside[0]}, before them {before[0]};"
         f"\ngaps of a stream {beside[1]}, before them {before[1]}"
+        f"\nevent loop at the end: {beside[2]}; before them {before[2]}"
     )
 
     codes = {errors[0]["code"] for status, errors in statuses.values() if status != 200}

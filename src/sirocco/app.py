@@ -39,6 +39,7 @@ from sirocco.service.engine_keeper import Patience
 from sirocco.service.engine_pool import EnginePool, Launch
 from sirocco.service.health import Health
 from sirocco.service.inspector import Inspector
+from sirocco.service.loop_watch import LoopWatch
 from sirocco.service.metrics import Metrics
 from sirocco.service.quota import Quota
 from sirocco.service.service import Service
@@ -98,9 +99,11 @@ def create_app(
         app.state.batch_runner = runner
         app.state.batch_desk = BatchDesk(service, batches, on_queued=runner.wake)
         runner.start()
+        loop_watch = LoopWatch(app.state.metrics.late)
         try:
             yield
         finally:
+            loop_watch.close()
             await runner.aclose()
             await engines.aclose()
             await service.aclose()

@@ -50,6 +50,12 @@ def test_an_answer_is_counted_with_its_tokens_and_times(server, counted):
                      "first": 2, "next": 1, "whole": 2}  # fmt: skip
 
 
+def test_the_event_loops_lateness_is_counted_all_the_time(counted):
+    before = counted("sirocco_event_loop_delay_seconds_count")
+
+    wait_until(lambda: counted("sirocco_event_loop_delay_seconds_count") > before)
+
+
 def test_prompt_tokens_that_were_cached_are_counted(server, counted):
     prompt = {**GREEDY, "prompt": "query heads share " * 6, "max_tokens": 2}
     server.run(prompt)

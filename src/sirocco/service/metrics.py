@@ -19,6 +19,7 @@ from sirocco.service.engine_pool import EnginePool
 
 _FIRST_TOKEN_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _NEXT_TOKEN_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+_LATE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 _ANSWER_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
@@ -61,6 +62,10 @@ class Metrics:
         self._prompt_tokens = self._tokens("prompt_tokens")
         self._cached_tokens = self._tokens("cached_prompt_tokens")
         self._output_tokens = self._tokens("output_tokens")
+        self._late_s = Histogram(
+            "sirocco_event_loop_delay_seconds", "How late the event loop was, 20 times a second",
+            buckets=_LATE_S, registry=self._registry,
+        )  # fmt: skip
         self._models: dict[str, _OfModel] = {}
 
     def watch_engines(self, engines: EnginePool) -> None:
@@ -78,6 +83,10 @@ class Metrics:
     def cut(self, reason: str) -> None:
         """Count a connection that was closed without an answer that would say why."""
         self._cut.labels(reason).inc()
+
+    def late(self, late_s: float) -> None:
+        """Count a callback of the event loop that was due."""
+        self._late_s.observe(late_s)
 
     def answered(self, over: Ended, origin: AnswerOrigin) -> None:
         """Count an answer that is over."""
