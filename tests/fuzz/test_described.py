@@ -5,6 +5,7 @@ content type, headers and body of each answer with what is described.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,13 +47,16 @@ def run(server, folder: Path, *options: str) -> subprocess.CompletedProcess[str]
     (folder / "schemathesis.toml").write_text(
         CONFIG.format(hooks=HOOKS, account_id=server.account_id, model_id=MODEL)
     )
-    return subprocess.run(
+    done = subprocess.run(
         [ST, "run", f"{server.url}/openapi.json", "-H", f"Authorization: Bearer {server.secret}",
          "--exclude-checks", ",".join(EXCLUDED), "--no-shrink", "--no-color", "--seed", "1",
          "--continue-on-failure", "--warnings", "off", "--generation-database", "none", *options],
         cwd=folder, env={**os.environ, "FUZZED_MODEL": MODEL},
         capture_output=True, text=True, timeout=3600, check=False,
     )  # fmt: skip
+    counted = re.search(r"Test cases:\n\s*(.+)", done.stdout)
+    sys.stderr.write(f"{' '.join(options)}: {counted[1] if counted else 'no count'}\n")
+    return done
 
 
 @pytest.mark.timeout(3600)
