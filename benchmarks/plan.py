@@ -50,11 +50,18 @@ def parse_options() -> Any:
     add = parser.add_argument
     add("--preset", nargs="+", default=["tinyllama-1.1b"], help="shapes of networks")
     add("--formats", nargs="+", default=["q4", "q8"], choices=["float32", "q4", "q8"])
+    add("--places", nargs="+", type=_place, default=PLACES, metavar="NxCONTEXT",
+        help="sequences at once, and the context that they start from")  # fmt: skip
     add("--tokens", type=int, default=16, help="tokens per sequence in a round")
     add("--patience", type=float, default=5, help="seconds to wait for quiet before a round")
     add("--threads", type=int, default=torch.get_num_threads())
     add("--cache", type=Path, default=cache, help=f"for weights and logs; {cache}")
     return parser.parse_args()
+
+
+def _place(text: str) -> tuple[int, int]:
+    batch, _, context = text.partition("x")
+    return int(batch), int(context)
 
 
 def rows_of(options: Any, name: str, weights: str, hardware: Hardware) -> list[dict[str, object]]:
@@ -70,7 +77,7 @@ def rows_of(options: Any, name: str, weights: str, hardware: Hardware) -> list[d
     )  # fmt: skip
     rows: list[dict[str, object]] = []
     print(f"{name}, {weights}: tokens per second, all sequences together")
-    for batch, context in PLACES:
+    for batch, context in options.places:
         question = Question(shape, weights, FLOAT16.name, context, batch)
         step = decode_step(question, hardware, batch)
         predicted = step.tokens_per_s
