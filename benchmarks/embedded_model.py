@@ -21,7 +21,7 @@ from sirocco.catalog import EMBEDDED_MODEL_ID
 from sirocco.tokenizer.chat import encode_messages
 from sirocco.training.corpus import Document, is_held_out, read_source
 from sirocco.training.packing import encode
-from sirocco.training.wordings import ExamQuestion, exam_questions
+from sirocco.training.wordings import ExamQuestion, exam_questions, exam_talks
 from sirocco.types import Message
 
 TEMPLATE = "breeze"
@@ -82,6 +82,7 @@ def main() -> None:
     llm = LLM(options.model)
     result: dict[str, Any] = _where() | {"model": str(options.model)}
     result["exam"] = exam(llm)
+    result["later_turns"] = later_turns(llm)
     if options.data is not None:
         result["perplexity"] = perplexities(llm, options.data)
     result["samples"] = samples(llm)
@@ -95,7 +96,20 @@ def main() -> None:
 def exam(llm: LLM) -> dict[str, Any]:
     """Ask every exam question once, greedily, without a system message."""
     questions = exam_questions()
-    answers = _answers(llm, [(Message("user", q.question),) for q in questions], GREEDY)
+    return _marked(llm, questions, [() for _ in questions])
+
+
+def later_turns(llm: LLM) -> dict[str, Any]:
+    """Ask every exam question of a second or third turn, after answers that were written."""
+    talks = exam_talks()
+    return _marked(llm, [talk.question for talk in talks], [talk.before for talk in talks])
+
+
+def _marked(
+    llm: LLM, questions: Sequence[ExamQuestion], before: Sequence[tuple[Message, ...]]
+) -> dict[str, Any]:
+    asked_how = zip(questions, before, strict=True)
+    answers = _answers(llm, [(*b, Message("user", q.question)) for q, b in asked_how], GREEDY)
     right = [q.is_met_by(a) for q, a in zip(questions, answers, strict=True)]
     wrong = [
         {"topic": q.topic, "question": q.question, "expected": _expected(q), "given": a}
@@ -175,13 +189,14 @@ def _expected(question: ExamQuestion) -> str:
 
 
 def _print(result: dict[str, Any]) -> None:
-    found = result["exam"]
-    print(f"exam: {found['accuracy']:.1%} of {found['questions']} questions")
-    for topic, (met, asked) in found["by_topic"].items():
-        print(f"  {topic:<24} {met:>3} of {asked}")
+    for part in ("exam", "later_turns"):
+        found = result[part]
+        print(f"{part}: {found['accuracy']:.1%} of {found['questions']} questions")
+        for topic, (met, asked) in found["by_topic"].items():
+            print(f"  {topic:<24} {met:>3} of {asked}")
     for path, value in result.get("perplexity", {}).items():
         print(f"perplexity on {path}: {value}")
-    for wrong in found["wrong"]:
+    for wrong in (w for part in ("exam", "later_turns") for w in result[part]["wrong"]):
         print(f"\n[{wrong['topic']}] {wrong['question']}\n  {wrong['given']}")
 
 

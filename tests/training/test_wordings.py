@@ -4,10 +4,11 @@ import re
 
 import pytest
 
+from sirocco.training.facts import all_facts
 from sirocco.training.wordings import (
     ExamQuestion,
-    all_facts,
     exam_questions,
+    exam_talks,
     facts,
     stories,
     tables,
@@ -71,6 +72,44 @@ def test_no_exam_question_is_trained_on(seed):
     leaked = [question for question in exam_questions() if bare(question.question) in trained]
 
     assert leaked == []
+
+
+@pytest.mark.parametrize("seed", [1, 2001])
+def test_no_later_turn_of_the_exam_is_trained_on(seed):
+    trained = {
+        (bare(talk[i - 1].content), bare(message.content))
+        for talk in talks(seed=seed)
+        for i, message in enumerate(talk)
+        if i and message.role == "user"
+    }
+
+    leaked = [
+        exam.question.question
+        for exam in exam_talks()
+        if (bare(exam.before[-1].content), bare(exam.question.question)) in trained
+    ]
+
+    assert leaked == []
+
+
+def test_a_later_turn_of_the_exam_follows_answers_that_were_written():
+    written = {fact.answer for fact in all_facts()}
+
+    assert len(exam_talks()) > 200
+    for exam in exam_talks():
+        assert exam.before[-1].role == "assistant"
+        assert exam.before[-1].content in written
+
+
+def test_a_second_question_is_answered_by_what_came_before():
+    """ "And how big is its vocabulary?" has one answer after Mistral 7B, another after Llama 2."""
+    answers = {
+        exam.question.answer
+        for exam in exam_talks()
+        if exam.question.question == "And how big is its vocabulary?"
+    }
+
+    assert len(answers) > 2
 
 
 def test_the_exam_asks_about_every_topic():

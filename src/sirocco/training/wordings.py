@@ -8,67 +8,23 @@ wordings that it has not seen.
 
 import random
 import re
-import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
+from sirocco.training.facts import FILES, Fact, all_facts, bare, load
+from sirocco.training.second_questions import SecondQuestion, second_questions
 from sirocco.training.stories import Storyteller
 from sirocco.types import Message
 
-FILES = (
-    "facts", "attention", "inference", "models", "sirocco", "breeze", "everyday", "unknown",
-)  # fmt: skip
-WORDINGS_PER_FACT = 20
-WORDINGS_PER_ROW = 6
-N_TALKS = 3000
+N_TALKS = 4000
 HALF = 0.5
 N_OF_A_SMALL_TOPIC = 10
 """Exam questions of one table."""
 SAME = 0.8
 """Likeness of an answer's words to those that were written, from which on it is the same."""
 SHORT_WORDS = 15
-NUMBERS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
-    "nineteen", "twenty", "twenty-one", "twenty-two", "twenty-three", "twenty-four", "twenty-five",
-)  # fmt: skip
-_OPERATIONS: dict[str, Callable[[int, int], int]] = {
-    "plus": lambda a, b: a + b,
-    "minus": lambda a, b: a - b,
-    "times": lambda a, b: a * b,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One answer, and how it is asked for.
-
-    Attributes:
-        questions: whole ones, trained on.
-        names: what it explains, for the wordings of askings.toml; may be empty.
-        held_out: questions that are never trained on.
-        follow_ups: short questions that make sense after another fact of the same topic.
-        why, more: answers to "Why?" and "Tell me more." after it; None if there is none.
-        is_row: it is one of a table's many.
-    """
-
-    topic: str
-    answer: str
-    questions: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    held_out: tuple[str, ...] = ()
-    follow_ups: tuple[str, ...] = ()
-    why: str | None = None
-    more: str | None = None
-    is_row: bool = False
-
-    @property
-    def n_wordings(self) -> int:
-        """How many documents are made of it."""
-        return WORDINGS_PER_ROW if self.is_row else WORDINGS_PER_FACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +56,14 @@ class ExamQuestion:
 Conversation = tuple[Message, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ExamTalk:
+    """A question that is asked after other turns, whose answers are those that were written."""
+
+    before: Conversation
+    question: ExamQuestion
+
+
 def facts(seed: int) -> Iterator[Conversation]:
     """Every fact in several wordings, as conversations of one turn."""
     return _single_turns(seed, [f for f in all_facts() if not f.is_row])
@@ -111,7 +75,7 @@ def tables(seed: int) -> Iterator[Conversation]:
 
 
 def _single_turns(seed: int, chosen: Sequence[Fact]) -> Iterator[Conversation]:
-    rng, askings = random.Random(seed), _load("askings")  # noqa: S311 - not for secrets
+    rng, askings = random.Random(seed), load("askings")  # noqa: S311 - not for secrets
     for fact in chosen:
         questions = _wordings(fact, askings, rng)
         for i in range(fact.n_wordings):
@@ -123,13 +87,14 @@ def _single_turns(seed: int, chosen: Sequence[Fact]) -> Iterator[Conversation]:
 
 def talks(seed: int) -> Iterator[Conversation]:
     """Conversations of two and three turns, of which the last answer is to be learnt."""
-    rng, askings = random.Random(seed), _load("askings")  # noqa: S311
+    rng, askings = random.Random(seed), load("askings")  # noqa: S311
     ask = _Asker(all_facts(), askings, rng)
     teller = Storyteller(rng)
     kinds = (
         ask.then_another_name, ask.then_why, ask.then_more, ask.then_thanks, ask.after_greeting,
         ask.then_something_else, ask.then_something_else, ask.then_follow_up,
         lambda: ask.then_another_story(teller),
+        *[ask.then_second_question] * 4, ask.then_another_name,
     )  # fmt: skip
     for i in range(N_TALKS):
         yield kinds[i % len(kinds)]()
@@ -143,8 +108,8 @@ def stories(seed: int) -> Iterator[Conversation]:
 
 def exam_questions(seed: int = 0) -> list[ExamQuestion]:
     """Make the exam: `pairs/exam.toml`, and of each topic some wordings that are held out."""
-    rng, askings = random.Random(seed), _load("askings")  # noqa: S311
-    asked = {_bare(question) for fact in all_facts() for question in fact.questions}
+    rng, askings = random.Random(seed), load("askings")  # noqa: S311
+    asked = {bare(question) for fact in all_facts() for question in fact.questions}
     by_topic: dict[str, list[ExamQuestion]] = {}
     for fact in all_facts(with_held_out_rows=True):
         questions = list(fact.held_out)
@@ -152,11 +117,11 @@ def exam_questions(seed: int = 0) -> list[ExamQuestion]:
             wordings = rng.sample(askings["held_out"], 2)
             questions += [w.format(x=rng.choice(fact.names)) for w in wordings]
         by_topic.setdefault(fact.topic, []).extend(
-            ExamQuestion(fact.topic, q, fact.answer) for q in questions if _bare(q) not in asked
+            ExamQuestion(fact.topic, q, fact.answer) for q in questions if bare(q) not in asked
         )
     exam = [
         ExamQuestion("by hand", question, phrases=tuple(tuple(p.split("|")) for p in phrases))
-        for question, *phrases in _load("exam")["questions"]
+        for question, *phrases in load("exam")["questions"]
     ]
     for topic, of_topic in by_topic.items():
         rng.shuffle(of_topic)
@@ -164,19 +129,14 @@ def exam_questions(seed: int = 0) -> list[ExamQuestion]:
     return exam
 
 
-def all_facts(*, with_held_out_rows: bool = False) -> list[Fact]:
-    """Everything that was written, tables and sums filled in; `held_out_rows` only if asked."""
-    found: list[Fact] = []
-    for name in FILES:
-        raw = _load(name)
-        found += [_fact(entry, name) for entry in raw.get("fact", ())]
-        for table in raw.get("table", ()):
-            found += _rows(table, table["rows"])
-            if with_held_out_rows:
-                found += _rows(table, table.get("held_out_rows", ()), is_held_out=True)
-        for sums in raw.get("sum", ()):
-            found += _sums(sums)
-    return found
+def exam_talks(seed: int = 0) -> list[ExamTalk]:
+    """Make the exam of later turns, in wordings that are never trained on.
+
+    Topics: "second questions" (pairs/talks.toml), "another name" ("How about MQA?"), "why", "more".
+    """
+    rng = random.Random(seed)  # noqa: S311
+    ask = _Asker(all_facts(), load("askings"), rng)
+    return [*ask.exam_of_second_questions(), *ask.exam_of_other_turns()]
 
 
 class _Asker:
@@ -188,6 +148,7 @@ class _Asker:
         self._named = [f for f in facts if f.names]
         self._of_tables = [f for f in facts if f.follow_ups]
         self._greetings = [f for f in facts if f.topic == "breeze"][:1]
+        self._second = second_questions(facts)
 
     def then_another_name(self) -> Conversation:
         """Ask for another name of the same topic: "What is GQA?", then "And MQA?"."""
@@ -203,6 +164,27 @@ class _Asker:
         first = self._rng.choice([f for f in self._of_tables if f.topic == second.topic])
         asked = self._rng.choice(second.follow_ups)
         return _talk(self._question(first), first.answer, asked, second.answer)
+
+    def then_second_question(self) -> Conversation:
+        """Ask for one fact or two, then with a word like "it" about them."""
+        second = self._rng.choice(self._second)
+        asked = self._rng.choice(second.asked)
+        return _talk(*self._turns_before(second), asked, second.answer)
+
+    def exam_of_second_questions(self) -> Iterator[ExamTalk]:
+        """Every second question in each wording that is held out."""
+        for second in self._second:
+            for asked in second.held_out:
+                before = _talk(*self._turns_before(second))
+                yield ExamTalk(before, ExamQuestion("second questions", asked, second.answer))
+
+    def _turns_before(self, second: SecondQuestion) -> Iterator[str]:
+        """Ask for the facts, in any order: "What is GQA?" and, if there are two, "And MQA?"."""
+        first, *others = self._rng.sample(second.after, len(second.after))
+        yield from (self._question(first), first.answer)
+        for other in others:
+            wording = self._rng.choice(self._askings["follow_ups"])
+            yield from (wording.format(x=self._rng.choice(other.names)), other.answer)
 
     def then_why(self) -> Conversation:
         """Ask for a reason: "What is GQA?", then "Why?"."""
@@ -233,6 +215,21 @@ class _Asker:
         question, story = teller.request()
         again = self._rng.choice(self._askings["another"])
         return _talk(question, story, again, teller.any_story())
+
+    def exam_of_other_turns(self) -> Iterator[ExamTalk]:
+        """Ask for other names, reasons and more, in wordings that are held out."""
+        held_out = self._askings["held_out_turns"]
+        for first in self._named:
+            second = self._rng.choice([f for f in self._named if f.topic == first.topic])
+            asked = self._rng.choice(held_out["name"]).format(x=self._rng.choice(second.names))
+            yield self._exam_talk("another name", first, asked, second.answer)
+            for kind in ("why", "more"):
+                if answer := getattr(first, kind):
+                    yield self._exam_talk(kind, first, self._rng.choice(held_out[kind]), answer)
+
+    def _exam_talk(self, topic: str, first: Fact, asked: str, answer: str) -> ExamTalk:
+        before = _talk(self._question(first), first.answer)
+        return ExamTalk(before, ExamQuestion(topic, asked, answer))
 
     def _asked_further(self, kind: str) -> Conversation:
         known = [f for f in self._named if getattr(f, kind)]
@@ -272,59 +269,8 @@ def _likeness(one: str, other: str) -> float:
     return 2 * shared / max(1, a.total() + b.total())
 
 
-def _bare(question: str) -> str:
-    return re.sub(r"[^a-z0-9+*/ -]", "", question.lower()).strip()
-
-
-def _fact(raw: dict[str, Any], topic: str) -> Fact:
-    return Fact(
-        topic=raw.get("topic", topic), answer=raw["answer"],
-        questions=tuple(raw.get("questions", ())), names=tuple(raw.get("about", ())),
-        held_out=tuple(raw.get("held_out", ())), why=raw.get("why"), more=raw.get("more"),
-    )  # fmt: skip
-
-
-def _rows(
-    table: dict[str, Any], rows: Sequence[Sequence[str]], *, is_held_out: bool = False
-) -> Iterator[Fact]:
-    turned = {b: a for a, b in reversed(rows)} if table.get("both_ways") else {}
-    known_words = {row[0] for row in rows}
-    for row in [*rows, *([b, a] for b, a in turned.items() if b not in known_words)]:
-        known, held_out = (
-            tuple(q.format(*row) for q in table.get(kind, ())) for kind in ("questions", "held_out")
-        )
-        answer = table["answer"].format(*row)
-        follow_ups = tuple(q.format(*row) for q in table.get("follow_ups", ()))
-        yield Fact(
-            table["topic"], answer[0].upper() + answer[1:], questions=() if is_held_out else known,
-            held_out=held_out + (known[:1] if is_held_out else ()), follow_ups=follow_ups,
-            is_row=True,
-        )  # fmt: skip
-
-
-def _sums(table: dict[str, Any]) -> Iterator[Fact]:
-    compute = _OPERATIONS[table["operation"]]
-    for a in range(table["up_to"] + 1):
-        for b in range(table["up_to"] + 1):
-            if (c := compute(a, b)) < 0:
-                continue
-            words = {"a": NUMBERS[a], "b": NUMBERS[b], "A": a, "B": b, "c": NUMBERS[c]}
-            answer = table["answer"].format(**words)
-            yield Fact(
-                table["topic"], answer[0].upper() + answer[1:],
-                questions=tuple(q.format(**words) for q in table["questions"]),
-                held_out=tuple(q.format(**words) for q in table["held_out"]),
-                is_row=True,
-            )  # fmt: skip
-
-
 def _talk(*texts: str) -> Conversation:
     """Messages of the user and the assistant in turn."""
     return tuple(
         Message("assistant" if i % 2 else "user", text.strip()) for i, text in enumerate(texts)
     )
-
-
-def _load(name: str) -> dict[str, Any]:
-    file = resources.files("sirocco.training") / "pairs" / f"{name}.toml"
-    return tomllib.loads(file.read_text("utf-8"))
