@@ -74,7 +74,7 @@ void merge(const QueryTile& tile, Range segment, const SegmentResult& total,
            const SegmentResult& part, std::size_t head_dim) {
     const std::size_t stride = padded(head_dim);
     for (std::size_t row = 0; row < tile.n_rows(); ++row) {
-        const Range seen = visible_to(tile, row / tile.group_size, {0, segment.end});
+        const Range seen = visible_to(tile, tile.token_of(row), {0, segment.end});
         if (seen.end <= segment.begin) continue;
         if (seen.begin >= segment.begin) {
             std::copy_n(part.sums + row * stride, head_dim, total.sums + row * stride);
@@ -91,8 +91,7 @@ void finish(const Piece& piece, const SegmentResult& total, std::size_t head_dim
     const QueryTile& tile = piece.tile;
     for (std::size_t row = 0; row < tile.n_rows(); ++row) {
         const float* sums = total.sums + row * padded(head_dim);
-        float* out = piece.out + row / tile.group_size * tile.token_stride +
-                     row % tile.group_size * head_dim;
+        float* out = piece.out + tile.offset_of(row, head_dim);
         const float inverse = 1.0f / total.weights[row];
         for (std::size_t d = 0; d < head_dim; ++d) out[d] = sums[d] * inverse;
     }
@@ -104,6 +103,7 @@ class Step {
         : layer_(layer), plan_(plan), attend_(attend) {}
 
     void run(const float* q, float* out, std::size_t n_heads) {
+        for (const AttentionSpan& span : plan_.spans) n_segments_ += n_segments(span);
         cut(q, out, n_heads);
         const std::size_t n = n_threads();
         if (n > 1 && pieces_.size() < kPiecesAThread * n && is_long())
@@ -124,17 +124,34 @@ class Step {
                 const std::size_t token = i * tokens_a_piece;
                 const std::size_t n = std::min(tokens_a_piece, span.n_tokens - token);
                 const std::size_t at = (span.first_row + token) * n_heads * D;
-                QueryTile tile{q + at, n, group_size, n_heads * D, 0, span.first_position + token,
-                               plan_.window, plan_.block_ids.data() + span.first_block,
-                               span.n_reclaimed, scale};
+                QueryTile tile{q + at, n, group_size, n_heads * D, 0, heads_together(n * group_size),
+                               span.first_position + token, plan_.window,
+                               plan_.block_ids.data() + span.first_block, span.n_reclaimed, scale};
                 const Range all{0, SIZE_MAX};
                 const Range seen{visible_to(tile, 0, all).begin, visible_to(tile, n - 1, all).end};
-                for (; tile.kv_head < layer_.n_kv_heads; ++tile.kv_head) {
+                for (; tile.kv_head < layer_.n_kv_heads; tile.kv_head += tile.n_kv_heads) {
                     pieces_.push_back({tile, seen, out + at + tile.kv_head * group_size * D});
-                    tile.q += group_size * D;
+                    tile.q += tile.n_kv_heads * group_size * D;
                 }
             }
         }
+    }
+
+    // How many KV heads a piece takes at once. Those of a block lie side by side, and memory is read
+    // faster the longer the stretch; but each thread needs its share of pieces.
+    std::size_t heads_together(std::size_t rows_a_head) const {
+        std::size_t n = layer_.n_kv_heads;
+        const std::size_t enough = n_threads() > 1 ? 2 * n_threads() : 1;
+        while (n % 2 == 0 && (n * rows_a_head > kRowsAPiece ||
+                              layer_.n_kv_heads / n * n_segments_ < enough))
+            n /= 2;
+        return n * rows_a_head > kRowsAPiece ? 1 : n;
+    }
+
+    // Of what a span's last token sees.
+    std::size_t n_segments(const AttentionSpan& span) const {
+        const std::size_t end = span.first_position + span.n_tokens;
+        return (std::min(end, plan_.window) + kSegment - 1) / kSegment;
     }
 
     bool is_long() const {
@@ -202,6 +219,7 @@ class Step {
     const KvLayer& layer_;
     const AttentionPlan& plan_;
     const AttendSegment attend_;
+    std::size_t n_segments_ = 0;  // of all sequences; for each KV head they are work of its own
     std::vector<Piece> pieces_;
 };
 

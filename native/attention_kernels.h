@@ -30,18 +30,27 @@ struct KvLayer {
     std::size_t n_blocks, n_kv_heads, head_dim, block_size;
 };
 
-// Some neighbouring tokens of a sequence, and the query heads of one KV head.
+// Some neighbouring tokens of a sequence, and the query heads of some neighbouring KV heads. Its
+// rows are these query heads of these tokens: KV head by KV head, and of each token by token.
 struct QueryTile {
-    const float* q;  // [n_tokens, H, D], from the first token and the group's first head on
+    const float* q;  // [n_tokens, H, D], from the first token and the first group's first head on
     std::size_t n_tokens, group_size, token_stride;
-    std::size_t kv_head;
+    std::size_t kv_head, n_kv_heads;  // the first of them, and how many
     std::size_t first_position;     // of the first token
     std::size_t window;             // keys a token may see; SIZE_MAX is all
     const std::int32_t* block_ids;  // of positions n_reclaimed * P and on
     std::size_t n_reclaimed;
     float scale;  // log2(e) / sqrt(D): scores are exponents of 2
 
-    std::size_t n_rows() const { return n_tokens * group_size; }
+    std::size_t rows_a_head() const { return n_tokens * group_size; }
+    std::size_t n_rows() const { return n_kv_heads * rows_a_head(); }
+    std::size_t token_of(std::size_t row) const { return row % rows_a_head() / group_size; }
+
+    // Where a row's query, or its output, begins, counted from that of the first row.
+    std::size_t offset_of(std::size_t row, std::size_t head_dim) const {
+        const std::size_t head = row / rows_a_head() * group_size + row % group_size;
+        return token_of(row) * token_stride + head * head_dim;
+    }
 };
 
 // The positions begin … end - 1.
@@ -58,8 +67,7 @@ static inline Range visible_to(const QueryTile& tile, std::size_t token, Range r
     return seen.begin < seen.end ? seen : Range{seen.begin, seen.begin};
 }
 
-// What a segment says about each row (a query head of a token, token by token). A row that sees
-// nothing of it has peak -infinity, weight 0 and sums of 0.
+// What a segment says about each row. A row that sees nothing of it has peak -infinity, weight 0 and sums of 0.
 struct SegmentResult {
     float* sums;     // [rows, padded D]: values times 2^(score - peak), added up
     float* peaks;    // [rows]: the largest score

@@ -54,12 +54,12 @@ void store_row(const KvLayer& layer, const float* x, void* values, float* scales
 }
 
 // One row: online softmax, position by position.
-void attend_row(const KvLayer& layer, const QueryTile& tile, const float* q, Range seen,
-                float* sums, float& peak, float& weight) {
+void attend_row(const KvLayer& layer, const QueryTile& tile, std::size_t kv_head, const float* q,
+                Range seen, float* sums, float& peak, float& weight) {
     const std::size_t D = layer.head_dim, P = layer.block_size;
     for (std::size_t position = seen.begin; position < seen.end; ++position) {
         const std::size_t block = std::size_t(tile.block_ids[position / P - tile.n_reclaimed]);
-        const std::size_t head = block * layer.n_kv_heads + tile.kv_head, offset = position % P;
+        const std::size_t head = block * layer.n_kv_heads + kv_head, offset = position % P;
         const std::size_t slot = head * P + offset;
         float score = 0.0f;
         for (std::size_t d = 0; d < D; ++d)
@@ -83,13 +83,13 @@ void attend_segment_scalar(const KvLayer& layer, const QueryTile& tile, Range ra
                            const SegmentResult& result) {
     const std::size_t D = layer.head_dim;
     for (std::size_t row = 0; row < tile.n_rows(); ++row) {
-        const std::size_t token = row / tile.group_size, head = row % tile.group_size;
         float* sums = result.sums + row * padded(D);
         std::memset(sums, 0, D * sizeof(float));
         result.peaks[row] = -std::numeric_limits<float>::infinity();
         result.weights[row] = 0.0f;
-        attend_row(layer, tile, tile.q + token * tile.token_stride + head * D,
-                   visible_to(tile, token, range), sums, result.peaks[row], result.weights[row]);
+        attend_row(layer, tile, tile.kv_head + row / tile.rows_a_head(),
+                   tile.q + tile.offset_of(row, D), visible_to(tile, tile.token_of(row), range),
+                   sums, result.peaks[row], result.weights[row]);
     }
 }
 
