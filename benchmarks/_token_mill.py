@@ -9,13 +9,17 @@ import sys
 import threading
 import time
 
+from sirocco.engine.inspection.shape import EngineShape
 from sirocco.engine.process.channel import Connection
 from sirocco.engine.process.messages import Abort, Load, Piece, Pieces, Ready, Submit
 from sirocco.engine.request import EngineLimits
+from sirocco.kvcache.format import FLOAT32
 from sirocco.types import FinishReason
 
 STEP_S = 0.02
 MAX_LIVE = 1024
+SHAPE = EngineShape(1, 1, 1, 32, None, 1 << 20, 1 << 30, 16, 1, "float32", FLOAT32)
+"""Of a network that nobody looks into."""
 
 
 class MillProcess:
@@ -46,7 +50,7 @@ class MillProcess:
 def main(descriptor: int, max_live: int) -> None:
     """Grind until the other side is gone."""
     connection = Connection(socket.socket(fileno=descriptor))
-    connection.send(Ready(EngineLimits(1 << 30, 1 << 20, 1), max_live, max_live))
+    connection.send(Ready(EngineLimits(1 << 30, 1 << 20, 1), max_live, max_live, SHAPE))
     left: dict[str, int] = {}
     threading.Thread(target=_grind, args=(connection, left), daemon=True).start()
     while (message := connection.receive()) is not None:
