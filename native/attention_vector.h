@@ -379,7 +379,8 @@ void attend_whole_tile(const KvLayer& layer, const QueryTile& tile, KvTile kv, c
                        const SegmentResult& result) {
     const std::size_t D = layer.head_dim, n = tile.rows_a_head(), row = kv.head * n;
     if (n <= kFewRows && layer.block_size % kLanes == 0 && D % kLanes == 0) {
-        const Places places(layer, tile, kv), later(layer, tile, later_than(tile, kv));
+        const Places places(layer, tile, kv);
+        const Places later = kTilesAhead > 0 ? Places(layer, tile, later_than(tile, kv)) : places;
         return attend_rows(room, StoredKeys<T>(layer, places, later),
                            StoredValues<T>(layer, places, later), result, D, row, n, 0, kTile);
     }
