@@ -124,7 +124,8 @@ class Step {
                 const std::size_t token = i * tokens_a_piece;
                 const std::size_t n = std::min(tokens_a_piece, span.n_tokens - token);
                 const std::size_t at = (span.first_row + token) * n_heads * D;
-                QueryTile tile{q + at, n, group_size, n_heads * D, 0, heads_together(n * group_size),
+                const std::size_t together = heads_together(n * group_size);
+                QueryTile tile{q + at, n, group_size, n_heads * D, 0, together,
                                span.first_position + token, plan_.window,
                                plan_.block_ids.data() + span.first_block, span.n_reclaimed, scale};
                 const Range all{0, SIZE_MAX};
@@ -137,8 +138,8 @@ class Step {
         }
     }
 
-    // How many KV heads a piece takes at once. Those of a block lie side by side, and memory is read
-    // faster the longer the stretch; but each thread needs its share of pieces.
+    // How many KV heads a piece takes at once. Those of a block lie side by side, and memory is
+    // read faster the longer the stretch; but each thread needs its share of pieces.
     std::size_t heads_together(std::size_t rows_a_head) const {
         std::size_t n = layer_.n_kv_heads;
         const std::size_t enough = n_threads() > 1 ? 2 * n_threads() : 1;

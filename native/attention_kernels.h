@@ -36,9 +36,9 @@ struct QueryTile {
     const float* q;  // [n_tokens, H, D], from the first token and the first group's first head on
     std::size_t n_tokens, group_size, token_stride;
     std::size_t kv_head, n_kv_heads;  // the first of them, and how many
-    std::size_t first_position;     // of the first token
-    std::size_t window;             // keys a token may see; SIZE_MAX is all
-    const std::int32_t* block_ids;  // of positions n_reclaimed * P and on
+    std::size_t first_position;       // of the first token
+    std::size_t window;               // keys a token may see; SIZE_MAX is all
+    const std::int32_t* block_ids;    // of positions n_reclaimed * P and on
     std::size_t n_reclaimed;
     float scale;  // log2(e) / sqrt(D): scores are exponents of 2
 
@@ -67,7 +67,8 @@ static inline Range visible_to(const QueryTile& tile, std::size_t token, Range r
     return seen.begin < seen.end ? seen : Range{seen.begin, seen.begin};
 }
 
-// What a segment says about each row. A row that sees nothing of it has peak -infinity, weight 0 and sums of 0.
+// What a segment says about each row. A row that sees nothing of it has peak -infinity, weight 0
+// and sums of 0.
 struct SegmentResult {
     float* sums;     // [rows, padded D]: values times 2^(score - peak), added up
     float* peaks;    // [rows]: the largest score
