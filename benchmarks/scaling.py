@@ -22,11 +22,12 @@ import torch
 from _report import finish
 from safetensors import safe_open
 
-from sirocco.catalog import EMBEDDED_MODEL_ID
+from sirocco.catalog import EMBEDDED_MODEL_ID, Catalog
 from sirocco.model.config import ModelConfig
 from sirocco.model.presets import preset
 from sirocco.model.random_model import random_model
 from sirocco.model.weights import save_model
+from sirocco.settings import load_settings
 from sirocco.tokenizer import load_tokenizer
 from sirocco.training.corpus import is_held_out, read_source
 from sirocco.training.packing import encode
@@ -127,9 +128,9 @@ def _first_weights(name: str, folder: Path) -> Path:
 
 
 def _embedded() -> Path:
-    import sirocco.embedded  # noqa: PLC0415 - a folder of data
-
-    return Path(next(iter(sirocco.embedded.__path__))) / EMBEDDED_MODEL_ID.rpartition("/")[2]
+    folder = Catalog(load_settings().models_folder).find(EMBEDDED_MODEL_ID).folder
+    assert folder is not None  # it is in the package
+    return folder
 
 
 class _ProcessorClock:
