@@ -114,15 +114,21 @@ def say(figures: str) -> None:
 
 @pytest.mark.slow
 def test_bombs_are_refused_and_leave_nothing_behind(served, is_nightly):
-    answered = list(bombs(served))  # the first time some things are made that stay
-    before = rss_mib(served)
-    for _ in range(20 if is_nightly else 2):
-        answered += bombs(served)
-    grown = rss_mib(served) - before
-    say(f"after bombs: RSS {before:.1f} MiB, grown by {grown:.1f} MiB")
+    n = 20 if is_nightly else 5
+    # What was freed goes back to the system now and then, 30 MiB of it at a time: most counts.
+    answered: list[tuple[str, int, int]] = []
+    most = []
+    for _ in ("what is made once", "what grows"):
+        rss = []
+        for _ in range(n):
+            answered += bombs(served)
+            rss.append(rss_mib(served))
+        most.append(max(rss))
+    before, after = most
+    say(f"after bombs: RSS {before:.1f} MiB, grown by {after - before:.1f} MiB")
 
     assert [one for one in answered if one[1] != one[2]] == []
-    assert grown <= 20
+    assert after - before <= 20
 
 
 def one_token_s(served: Served) -> float:
