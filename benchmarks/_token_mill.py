@@ -52,7 +52,7 @@ def main(descriptor: int, max_live: int) -> None:
     connection = Connection(socket.socket(fileno=descriptor))
     connection.send(Ready(EngineLimits(1 << 30, 1 << 20, 1), max_live, max_live, SHAPE))
     left: dict[str, int] = {}
-    threading.Thread(target=_grind, args=(connection, left), daemon=True).start()
+    threading.Thread(target=_grind, args=(connection, left, max_live), daemon=True).start()
     while (message := connection.receive()) is not None:
         if isinstance(message, Submit):
             left[message.request.request_id] = message.request.sampling.max_tokens
@@ -60,7 +60,7 @@ def main(descriptor: int, max_live: int) -> None:
             left.pop(message.request_id, None)
 
 
-def _grind(connection: Connection, left: dict[str, int]) -> None:
+def _grind(connection: Connection, left: dict[str, int], max_live: int) -> None:
     while True:
         time.sleep(STEP_S)
         pieces = []
@@ -70,7 +70,7 @@ def _grind(connection: Connection, left: dict[str, int]) -> None:
                 del left[request_id]
             reason = FinishReason.LENGTH if n == 1 else None
             pieces.append(Piece(request_id, " word", (n % 1000,), reason, is_last=n == 1))
-        connection.send(Pieces(pieces, Load(0, len(left), 1, 1)))
+        connection.send(Pieces(pieces, Load(0, len(left), max_live, 1, 1)))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.admission = Admission(N_PLACES)
+        self.n_places = N_PLACES
         self.live: dict[str, str] = {}  # request id → account, oldest first
         self.started: set[str] = set()
         self.expected: dict[str, str] = {}
@@ -51,8 +52,13 @@ class AdmissionMachine(RuleBasedStateMachine):
                 later.admit(request_id, account)
         else:
             self.expected[request_id] = account
-            if len(self.live) + len(ahead) < N_PLACES or not ahead:
+            if len(self.live) + len(ahead) < self.n_places or not ahead:
                 later.admit(request_id, account)
+
+    @rule(n_places=st.integers(1, N_PLACES))
+    def resize(self, n_places):
+        self.admission.resize(n_places)
+        self.n_places = n_places
 
     @precondition(lambda self: self.expected)
     @rule(data=st.data())
@@ -73,7 +79,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.admit_as(self.new_request_id(), account)
 
     def admit_as(self, request_id, account):
-        was_full = len(self.live) == N_PLACES
+        was_full = len(self.live) >= self.n_places
         before = Counter(self.live.values())
         try:
             pushed_out = self.admission.admit(request_id, account)

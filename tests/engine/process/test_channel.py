@@ -81,7 +81,7 @@ VIEW = BlockView(
 FROM_ENGINE = [
     Ready(EngineLimits(9, 8, 1), 4, 8, SHAPE),
     Failed(ErrorText("CheckpointError", "no weights")),
-    Pieces([PIECE, Piece("s")], Load(1, 2, 3, 4)),
+    Pieces([PIECE, Piece("s")], Load(1, 2, 3, 4, 5)),
     Inspected("r", b"\x00\xff", (TokenLogprob(1, -0.5, ((1, -0.5),)),), is_last=True),
     BlocksSeen("r", VIEW),
     Heartbeat(5, has_work=True, load=Load()),

@@ -162,6 +162,26 @@ def test_more_than_there_are_places_for_are_refused_and_the_others_are_answered(
     assert [len(answer) for answer in asyncio.run(scenario())] == [20] * 3
 
 
+def test_no_more_wait_than_may_where_blocks_let_fewer_run(make_engine):
+    async def scenario():
+        # Blocks for two of these, and one waits beside them; five have places until it is known.
+        engine = make_engine(8, max_waiting=5, max_running=4, prefix_cache=False)
+        permits = gated(engine)
+        async with running(engine) as live:
+            generations = [live.submit(asked([5] * 12)) for _ in range(3)]
+            while live.load.n_runnable != 2:
+                permits.release()
+                await asyncio.wait_for(anext(generations[0]), 10)
+            with pytest.raises(OutOfCapacity, match="all 3 places"):
+                live.submit(asked([5] * 12))
+            permits.release(1000)
+            await asyncio.gather(*map(token_ids_of, generations))
+            again = [live.submit(asked([5] * 12)) for _ in range(5)]
+            return await asyncio.gather(*map(token_ids_of, again))
+
+    assert [len(answer) for answer in asyncio.run(scenario())] == [20] * 5
+
+
 def test_a_newcomer_takes_the_place_of_the_youngest_of_an_account_that_has_many(make_engine):
     async def scenario():
         engine = make_engine(max_waiting=4, max_running=1)

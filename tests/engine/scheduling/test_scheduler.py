@@ -104,6 +104,19 @@ def test_the_youngest_gives_way_when_blocks_run_out_and_is_computed_again():
     assert scheduler.blocks.n_free == 5
 
 
+def test_it_tells_how_many_can_run_at_once():
+    """As many as may, but where blocks are short."""
+    scheduler = make_scheduler(n_blocks=4, block_size=4, max_running=8)
+    counts = [scheduler.n_runnable]
+    for name in "abc":
+        scheduler.add(make_seq(name, 4, max_tokens=3))
+    while scheduler.has_work:
+        step(scheduler)
+        counts.append(scheduler.n_runnable)
+
+    assert counts == [8, 2, 2, 2, 8, 8, 8]
+
+
 @pytest.mark.parametrize("steps_before", [0, 1, 5], ids=["waiting", "prefill", "decode"])
 def test_an_aborted_sequence_gives_its_blocks_back_at_once(steps_before):
     scheduler = make_scheduler(max_step_tokens=16)

@@ -1,6 +1,6 @@
 """Who may have an answer in the making, and who has to make room. It counts, and knows no engine.
 
-The house has a fixed number of places, for running and waiting answers together. When it is
+The house has places for as many answers as can run, and as may wait beside them. When it is
 full, one account cannot keep the others out: a newcomer takes the place of the youngest answer
 that has not begun, of the account with the most places, if that leaves the two more alike.
 
@@ -46,6 +46,10 @@ class Admission:
     def account_of(self, request_id: str) -> str | None:
         """Whose an answer is; None if it has no place."""
         return self._account_of.get(request_id)
+
+    def resize(self, n_places: int) -> None:
+        """Have more places, or fewer: whoever has one keeps it."""
+        self._n_places = n_places
 
     def check_room(self, account: str) -> None:
         """Raise what `admit` would, and change nothing."""

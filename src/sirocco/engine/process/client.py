@@ -83,7 +83,7 @@ class EngineClient:
         # The engine says how much it takes when it is loaded; before that it is nothing.
         self.limits = EngineLimits(vocab_size=0, limit_tokens=0, max_n=0)
         self.shape: EngineShape | None = None
-        self._max_running = 0
+        self._max_running = self._max_live = 0
         self._admission = Admission(0)
 
     @classmethod
@@ -261,7 +261,7 @@ class EngineClient:
     def _on_message(self, message: FromEngine) -> None:
         self.n_heard += 1
         if isinstance(message, Pieces):
-            self.load = message.load
+            self._heed(message.load)
             for piece in message.pieces:
                 self._deliver(piece)
         elif isinstance(message, Inspected):
@@ -269,17 +269,24 @@ class EngineClient:
         elif isinstance(message, BlocksSeen):
             self._looks.deliver(message)
         elif isinstance(message, Heartbeat):
-            self.load = message.load
+            self._heed(message.load)
             self.n_steps, self.has_work = message.n_steps, message.has_work
         elif self._started.done():
             self.hang_up("it said twice how its start went")
         elif isinstance(message, Ready):
             self.limits, self._max_running = message.limits, message.max_running
             self.shape = message.shape
+            self._max_live = message.max_live
             self._admission = Admission(message.max_live)
             self._started.set_result(None)
         elif isinstance(message, Failed):
             self._started.set_exception(error_of(message.error))
+
+    def _heed(self, load: Load) -> None:
+        """Know how much the engine has to do; as many as may wait beside those that can run."""
+        self.load = load
+        n_without_blocks = self._max_running - load.n_runnable
+        self._admission.resize(max(1, self._max_live - n_without_blocks))
 
     def _deliver(self, piece: Piece) -> None:
         request_id = piece.request_id

@@ -245,7 +245,13 @@ def _load_of(engine: "Engine") -> Load:
     """Look at the counts; from another thread they are good for a moment."""
     scheduler = engine.scheduler
     blocks = scheduler.blocks
-    return Load(len(scheduler.waiting), len(scheduler.running), blocks.n_free, blocks.n_blocks)
+    return Load(
+        len(scheduler.waiting),
+        len(scheduler.running),
+        scheduler.n_runnable,
+        blocks.n_free,
+        blocks.n_blocks,
+    )
 
 
 def _written(piece: "EnginePiece") -> Piece:

@@ -49,10 +49,15 @@ class ErrorText(_Part):
 
 
 class Load(_Part):
-    """How much an engine has to do: sequences, and blocks of its KV cache."""
+    """How much an engine has to do: sequences, and blocks of its KV cache.
+
+    Attributes:
+        n_runnable: sequences that can run at once: as many as may, or as have blocks.
+    """
 
     n_waiting: int = 0
     n_running: int = 0
+    n_runnable: int = 0
     n_free_blocks: int = 0
     n_blocks: int = 0
 

@@ -112,6 +112,7 @@ class Scheduler:
         self._prefix_cache = prefix_cache
         self._arrivals = count(1)
         self._has_paused = False  # somebody, in the step before
+        self._n_runnable = max_running
 
     @property
     def limit_tokens(self) -> int:
@@ -120,6 +121,11 @@ class Scheduler:
         if held_at_most <= self.blocks.n_blocks:
             return self._max_seq_len
         return self.blocks.n_blocks * self.blocks.block_size
+
+    @property
+    def n_runnable(self) -> int:
+        """Sequences that can run at once, as the last step saw it: blocks may allow fewer."""
+        return self._n_runnable
 
     @property
     def has_work(self) -> bool:
@@ -151,6 +157,7 @@ class Scheduler:
             if seq.state is SequenceState.RUNNING and self._make_room(seq, 1, chosen):
                 chosen[seq] = 1
         self._admit(chosen)
+        self._n_runnable = len(self.running) if self.waiting else self._max_running
         pausing = self._pausing()
         chosen = {seq: n for seq, n in chosen.items() if seq.account not in pausing}
         self._share_prefill(chosen, budget, pausing)
