@@ -11,6 +11,7 @@ namespace sirocco {
 namespace {
 
 constexpr std::size_t kColumns = kTile / kLanes;  // vectors in a tile's positions
+constexpr int kVectorsALine = 32 / kLanes;  // of 16 bits, in 64 bytes
 constexpr float kMinusInfinity = -__builtin_inff();
 
 // The memory of one call.
@@ -236,7 +237,7 @@ void score(const float* q, const Keys& keys, std::size_t column, std::size_t hea
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) k[c] = keys.at(d, column + c);
         // A line of a cache holds 64 bytes: two or more of these vectors, as they are stored.
-        for (int c = 0; c < C; c += 2) keys.ask(d, column + c);
+        for (int c = 0; c < C; c += kVectorsALine / 2) keys.ask(d, column + c);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             const Vec x = all(q[r * stride + d]);
@@ -273,7 +274,7 @@ void add_values(const float* weights, const Values& values, const float* kept, s
         Vec v[C];
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) v[c] = values.at(j, d + c * kLanes);
-        for (int c = 0; c < C; c += 4) values.ask(ahead + c * kLanes);
+        for (int c = 0; c < C; c += kVectorsALine) values.ask(ahead + c * kLanes);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             const Vec p = all(weights[r * kTile + j]);
