@@ -13,16 +13,14 @@ from _answers import Answer, auc, events_between, percentile, read_answers, summ
 from _child import Child
 from _quiet import busy_cpu_s
 from _server import Account, CpuTimes, Home, Server
-from _workload import Request, fixed, poisson, prompt, request
+from _workload import Lengths, Request, fixed, poisson, prompt, request
 from rich.console import Console
 
-EMBEDDED = "@sirocco/breeze-instruct"
 DRAIN_S = 60.0
 """Answers that are live when the last request was sent get this long to end."""
 
-FULL_BATCH = 64  # the server's default for answers computed at the same time
 FLOOD_FACTOR, QUIET_SHARE = 50, 0.1
-OVERLOAD_FACTOR, SMALL_QUEUE = 10, 16
+OVERLOAD_FACTOR = 10
 STEADY_SHARES = (0.3, 0.6, 0.9)
 N_LEAVING = 80  # more than are computed at once: some leave from the queue
 LONG_PROMPT_WORDS = 150
@@ -48,6 +46,27 @@ class Plan:
     seed: int
     ttft_target_s: float
     itl_target_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is served, and asked.
+
+    Attributes:
+        options: of `sirocco serve`.
+        full_batch: answers computed at the same time, at most.
+        small_queue: requests that may wait beside them in the scenario overload.
+        words: of a prompt.
+    """
+
+    model_id: str
+    options: tuple[str, ...]
+    full_batch: int
+    small_queue: int
+    words: Lengths
+
+
+EMBEDDED = Subject("@sirocco/breeze-instruct", (), 64, 16, Lengths(median=40, sigma=0.8, most=160))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +149,10 @@ class Site:
 
 
 class Bench:
-    """Servers with the embedded model, two accounts, and what they reached."""
+    """Servers with one model, two accounts, and what they reached."""
 
-    def __init__(self, plan: Plan, home: Home, crowd: Child) -> None:
-        self.plan, self.home, self.crowd = plan, home, crowd
+    def __init__(self, plan: Plan, home: Home, crowd: Child, subject: Subject) -> None:
+        self.plan, self.home, self.crowd, self.subject = plan, home, crowd, subject
         self.accounts: dict[str, Account] = {}
         self._capacity = 0.0
 
@@ -143,8 +162,10 @@ class Bench:
         tell(f"starting a server{''.join(f', {n} {v}' for n, v in settings.items())}")
         for name in ("quiet", "loud"):
             self.accounts[name] = self.accounts.get(name) or self.home.new_account(name)
-        with self.home.serving(**settings) as server:
-            targets = {n: a.target(server, EMBEDDED) for n, a in self.accounts.items()}
+        subject = self.subject
+        options = {"max_running": subject.full_batch, **settings}
+        with self.home.serving(*subject.options, **options) as server:
+            targets = {n: a.target(server, subject.model_id) for n, a in self.accounts.items()}
             targets["health"] = server.target("/health/ready")
             site = Site(server, self.crowd, targets)
             warm = site.closed_loop(self.mixed("quiet", 200, "warm"), 4, 1.0)
@@ -159,11 +180,11 @@ class Bench:
     def mixed(self, who: str, n: int, name: str) -> list[Request]:
         """Draw requests of mixed lengths."""
         rng = self.rng(name)
-        return [request(who, rng) for _ in range(n)]
+        return [request(who, self.subject.words, rng) for _ in range(n)]
 
     def poisson(self, who: str, rate: float, seconds: float, name: str) -> list[Request]:
         """Draw the requests of an open loop."""
-        return poisson(who, rate, seconds, self.rng(name))
+        return poisson(who, self.subject.words, rate, seconds, self.rng(name))
 
     def capacity(self, site: Site) -> float:
         """Measure once how many requests per second a full batch in a closed loop gets.
@@ -176,10 +197,10 @@ class Bench:
         return self._capacity
 
     def _measure_capacity(self, site: Site, number: int) -> float:
-        seconds = max(2.0, 0.5 * self.plan.seconds)
-        tell(f"measuring capacity with {FULL_BATCH} streams, {seconds:.0f} s")
+        seconds, n_streams = max(2.0, 0.5 * self.plan.seconds), self.subject.full_batch
+        tell(f"measuring capacity with {n_streams} streams, {seconds:.0f} s")
         requests = self.mixed("quiet", 5000, f"capacity {number}")
-        answers = site.closed_loop(requests, FULL_BATCH, seconds).answers
+        answers = site.closed_loop(requests, n_streams, seconds).answers
         n_events = sum(len(answer.event_s) for answer in answers)
         return events_per_s(answers, seconds) * len(answers) / max(1, n_events)
 
@@ -192,7 +213,7 @@ def events_per_s(answers: Sequence[Answer], seconds: float) -> float:
 def steady(bench: Bench, site: Site) -> Outcome:
     """Raise the rate towards capacity."""
     capacity, seconds = bench.capacity(site), bench.plan.seconds
-    outcome = Outcome(checks=[Check("capacity, 64 streams in a closed loop", capacity, "req/s")])
+    outcome = Outcome(checks=[Check("capacity, a full batch in a closed loop", capacity, "req/s")])
     for share in STEADY_SHARES:
         name = f"{share:g} of capacity"
         tell(f"steady, {name}, {seconds:.0f} s")
@@ -247,7 +268,7 @@ def _flood_ratios(alone: Sequence[Answer], flooded: Sequence[Answer]) -> Iterato
 def overload(bench: Bench) -> Outcome:
     """Ask for ten times what the server can do, with a short queue."""
     plan, seconds = bench.plan, bench.plan.seconds
-    with bench.site(max_waiting=SMALL_QUEUE) as site:
+    with bench.site(max_waiting=bench.subject.small_queue) as site:
         capacity = bench.capacity(site)
         taken = []
         for factor in (1, OVERLOAD_FACTOR):

@@ -23,9 +23,9 @@ import tokenizers
 from _bounds import Work
 from _child import Child
 from _quiet import wait_for_quiet
-from _scenarios import Check, Outcome, Plan, Row, Site, tell
+from _scenarios import Check, Outcome, Plan, Row, Site, Subject, tell
 from _server import Home, Server, running
-from _workload import Request, fixed, prompt
+from _workload import Lengths, Request, fixed, prompt
 from vs_llama_cpp import Pair, prepared_peer, runs
 
 from sirocco.model.presets import preset
@@ -72,6 +72,15 @@ def peer(options: argparse.Namespace, plan: Plan, home: Home, crowd: Child) -> O
                 taken = turn(sites[name], requests)
                 rows[name].append(taken.row(f"{name}, round {number + 1}", plan))
     return Outcome([*rows["llama.cpp"], *rows["sirocco"]], list(ratios(rows)))
+
+
+def large_subject(options: argparse.Namespace, home: Home) -> Subject:
+    """Serve the same shape to the other scenarios; a letter of its prompts is a token."""
+    options.checkpoint = None
+    pair = Pair(options, Work(preset(PRESET), WEIGHTS), PRESET, None)
+    folder = servable(pair.checkpoint(), home.folder / "large")
+    serve = ("--model", f"{MODEL}={folder}", "--threads", str(options.threads))
+    return Subject(MODEL, serve, 16, 2, Lengths(median=8, sigma=0.8, most=40))
 
 
 def turn(site: Site, requests: list[Request]) -> Any:

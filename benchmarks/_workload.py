@@ -32,7 +32,6 @@ class Lengths:
         return max(1, min(self.most, round(rng.lognormvariate(math.log(self.median), self.sigma))))
 
 
-PROMPT_WORDS = Lengths(median=40, sigma=0.8, most=160)
 OUTPUT_TOKENS = Lengths(median=40, sigma=0.7, most=160)
 
 
@@ -51,18 +50,20 @@ def prompt(rng: random.Random, n_words: int) -> str:
     return f"{rng.getrandbits(40):x} " + " ".join(rng.choices(WORDS, k=n_words))
 
 
-def request(who: str, rng: random.Random, *, at_s: float = 0.0) -> Request:
+def request(who: str, words: Lengths, rng: random.Random, *, at_s: float = 0.0) -> Request:
     """Draw one request of mixed lengths."""
     body = {
-        "prompt": prompt(rng, PROMPT_WORDS.draw(rng)), "max_tokens": OUTPUT_TOKENS.draw(rng),
+        "prompt": prompt(rng, words.draw(rng)), "max_tokens": OUTPUT_TOKENS.draw(rng),
         "temperature": 1.0, "seed": 1 + rng.getrandbits(32), "stream": True,
     }  # fmt: skip
     return {"who": who, "at_s": at_s, "body": body}
 
 
-def poisson(who: str, rate: float, seconds: float, rng: random.Random) -> list[Request]:
+def poisson(
+    who: str, words: Lengths, rate: float, seconds: float, rng: random.Random
+) -> list[Request]:
     """Draw the requests of an open loop."""
-    return [request(who, rng, at_s=at_s) for at_s in arrivals(rate, seconds, rng)]
+    return [request(who, words, rng, at_s=at_s) for at_s in arrivals(rate, seconds, rng)]
 
 
 def fixed(who: str, text: str, max_tokens: int) -> Request:

@@ -9,8 +9,9 @@ crowd's own processor time stands beside them, as it is taken from the same mach
 `steady` raises the rate towards capacity, `streams` keeps 16 answers live, `flood` lets one
 account ask 50 times as often as another, `abort` lets all clients leave at once, `idle` waits,
 `probe` looks for another account's prompts by the time of the first token, `overload` sends ten
-times what can be answered. They use the embedded model. `peer` compares 16 streams with
-llama.cpp's server, and runs only when it is named: its first run builds llama.cpp.
+times what can be answered. They use the embedded model, of which two cores answer more than they
+can refuse, or with --large the shape of TinyLlama 1.1B. `peer` compares 16 streams of the latter
+with llama.cpp's server, and runs only when it is named: its first run builds llama.cpp.
 
 Goodput is requests per second that were whole, whose first event came within --ttft-target, and
 whose events had a gap within --itl-target on average. Figures are of this machine in this hour:
@@ -28,9 +29,9 @@ from pathlib import Path
 
 from _child import Child
 from _report import arguments, finish
-from _scenarios import SCENARIOS, SHARED, Bench, Check, Outcome, Plan, Row, overload
+from _scenarios import EMBEDDED, SCENARIOS, SHARED, Bench, Check, Outcome, Plan, Row, overload
 from _server import Home
-from _serving_peer import peer
+from _serving_peer import large_subject, peer
 from platformdirs import user_cache_path
 
 HERE = Path(__file__).parent
@@ -51,8 +52,8 @@ def main() -> None:
         finally:
             crowd.end()
     is_all = set(options.scenario) == set(SCENARIOS)
-    finish("serving" if is_all else "-".join(["serving", *options.scenario]), rows,
-           save=options.save)  # fmt: skip
+    name = "serving-large" if options.large else "serving"
+    finish(name if is_all else "-".join([name, *options.scenario]), rows, save=options.save)
 
 
 def parse_options() -> argparse.Namespace:
@@ -61,6 +62,7 @@ def parse_options() -> argparse.Namespace:
     cache = user_cache_path("sirocco") / "benchmarks"
     add = parser.add_argument
     add("--scenario", nargs="+", choices=[*SCENARIOS, "peer"], default=SCENARIOS)
+    add("--large", action="store_true", help="serve TinyLlama 1.1B's shape, q4, random weights")
     add("--quick", action="store_true", help="a few seconds each, one round with the peer")
     add("--seconds", type=float, default=10, help="of each row with a crowd")
     add("--idle-seconds", type=float, default=10, help="of the scenario idle")
@@ -88,7 +90,8 @@ def outcomes(
 ) -> Generator[tuple[str, Outcome], None, None]:
     """Run what is wanted, one after another."""
     plan = plan_of(options)
-    bench = Bench(plan, home, crowd)
+    subject = large_subject(options, home) if options.large else EMBEDDED
+    bench = Bench(plan, home, crowd, subject)
     shared = [name for name in options.scenario if name in SHARED]
     if shared:
         with bench.site() as site:
