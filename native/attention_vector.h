@@ -11,7 +11,7 @@ namespace sirocco {
 namespace {
 
 constexpr std::size_t kColumns = kTile / kLanes;  // vectors in a tile's positions
-constexpr int kVectorsALine = 32 / kLanes;  // of 16 bits, in 64 bytes
+constexpr int kVectorsALine = 32 / kLanes;  // of 16-bit numbers, in the 64 bytes of a line
 constexpr float kMinusInfinity = -__builtin_inff();
 
 // The memory of one call.
@@ -236,7 +236,7 @@ void score(const float* q, const Keys& keys, std::size_t column, std::size_t hea
         Vec k[C];
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) k[c] = keys.at(d, column + c);
-        // A line of a cache holds 64 bytes: two or more of these vectors, as they are stored.
+        // A block of 16 positions has half a line for each channel.
         for (int c = 0; c < C; c += kVectorsALine / 2) keys.ask(d, column + c);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
