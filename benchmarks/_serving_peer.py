@@ -44,8 +44,7 @@ def peer(options: argparse.Namespace, plan: Plan, home: Home, crowd: Child) -> O
     """Let both answer the same number of streams, in turns."""
     python = prepared_server(options.peer_env)
     (options.cache / "logs").mkdir(parents=True, exist_ok=True)
-    options.checkpoint = None
-    pair = Pair(options, Work(preset(PRESET), WEIGHTS), PRESET, python)
+    pair = pair_of(options, python)
     gguf = pair.gguf()
     folder = servable(pair.checkpoint(), home.folder / "checkpoint")
     rows: dict[str, list[Row]] = {"llama.cpp": [], "sirocco": []}
@@ -74,11 +73,15 @@ def peer(options: argparse.Namespace, plan: Plan, home: Home, crowd: Child) -> O
     return Outcome([*rows["llama.cpp"], *rows["sirocco"]], list(ratios(rows)))
 
 
+def pair_of(options: argparse.Namespace, peer_python: Path | None) -> Pair:
+    """Make the shape's files, or find them in the cache."""
+    options.checkpoint = None
+    return Pair(options, Work(preset(PRESET), WEIGHTS), PRESET, peer_python)
+
+
 def large_subject(options: argparse.Namespace, home: Home) -> Subject:
     """Serve the same shape to the other scenarios; a letter of its prompts is a token."""
-    options.checkpoint = None
-    pair = Pair(options, Work(preset(PRESET), WEIGHTS), PRESET, None)
-    folder = servable(pair.checkpoint(), home.folder / "large")
+    folder = servable(pair_of(options, None).checkpoint(), home.folder / "large")
     serve = ("--model", f"{MODEL}={folder}", "--threads", str(options.threads))
     return Subject(MODEL, serve, 16, 2, Lengths(median=8, sigma=0.8, most=40))
 
