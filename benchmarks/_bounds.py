@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import median
 from time import perf_counter
 
 import torch
@@ -13,17 +14,17 @@ from sirocco.plan.needs import Needs
 
 @dataclass(slots=True)
 class Machine:
-    """What this machine reached at best in this run."""
+    """What this machine reached in this run."""
 
-    read_bytes_per_s: float = 0.0
+    reading_rates: list[float] = field(default_factory=list)
     operations_per_s: dict[str, float] = field(default_factory=dict)
+    _numbers: torch.Tensor = field(default_factory=lambda: torch.ones(2**27, dtype=torch.int64))
 
-    def measure_reading(self) -> None:
-        """Sum 1 GiB, which no cache holds."""
-        numbers = torch.ones(2**27, dtype=torch.int64)
-        for _ in range(3):
-            rate = numbers.nbytes / seconds(numbers.sum)
-            self.read_bytes_per_s = max(self.read_bytes_per_s, rate)
+    def read(self) -> float:
+        """Sum 1 GiB, which no cache holds: bytes per second of this moment."""
+        rate = self._numbers.nbytes / seconds(self._numbers.sum)
+        self.reading_rates.append(rate)
+        return rate
 
     def measure_multiplying(self) -> None:
         """Multiply matrices in every number format that torch multiplies fast here."""
@@ -37,7 +38,8 @@ class Machine:
     def summary(self) -> dict[str, object]:
         """Gigabytes and giga-operations per second."""
         return {
-            "read_gb_per_s": round(self.read_bytes_per_s / 1e9, 2),
+            "read_gb_per_s": round(median(self.reading_rates) / 1e9, 2),
+            "read_gb_per_s_range": [round(f(self.reading_rates) / 1e9, 2) for f in (min, max)],
             "gop_per_s": {name: round(v / 1e9) for name, v in self.operations_per_s.items()},
         }
 
@@ -54,10 +56,10 @@ class Work:
         """What it has to read and to multiply."""
         return Needs(self.shape, self.weights, FLOAT16)
 
-    def decode_bound(self, machine: Machine, n_sequences: int, context: int) -> float:
+    def decode_bound(self, read_bytes_per_s: float, n_sequences: int, context: int) -> float:
         """Tokens per second if reading were all."""
         step_bytes = self.needs.step_bytes + n_sequences * self.needs.kv_bytes(context)
-        return n_sequences * machine.read_bytes_per_s / step_bytes
+        return n_sequences * read_bytes_per_s / step_bytes
 
     def prefill_bound(self, machine: Machine, n_tokens: int) -> float:
         """Tokens per second if multiplying were all."""

@@ -9,7 +9,8 @@ attention, and the better one counts. A turn waits for a quiet moment and is rep
 used the processors meanwhile: threads that spin, as the peer's do, lose most by company.
 
 Beside each row stands the bound. Decode reads all matrices and the keys and values (float16) once
-per step, at the rate at which torch summed 1 GiB in this run. Prefill multiplies: two operations
+per step, at the rate at which torch sums 1 GiB between this row's turns (the median: a shared
+machine's memory is twice as fast in one minute as in another). Prefill multiplies: two operations
 per weight and token, and the causal half of attention, at the fastest rate at which torch
 multiplied large matrices in this run, be it float32, bfloat16 or int8; a kernel may beat torch,
 and then this bound as well.
@@ -207,7 +208,6 @@ class Pair:
         title = f"{self.preset_name}, {self.work.weights}"
         progress(f"{title}: loading")
         self.machine.measure_multiplying()
-        self.machine.measure_reading()
         peer, ours = self._started()
         show_title(title)
         for row in self.rows:
@@ -322,13 +322,13 @@ class Pair:
         for variant in variants:
             variant.open(n_sequences, first, first + n_all + 2)
             variant.child.ask("advance", name=variant.name, n_tokens=N_WARM)
-        samples = self._rounds(variants, "advance", self.options.tokens)
+        samples, read_bytes_per_s = self._rounds(variants, "advance", self.options.tokens)
         for variant in variants:
             variant.close()
-        bound = self.work.decode_bound(self.machine, n_sequences, first + n_all // 4)
+        bound = self.work.decode_bound(read_bytes_per_s, n_sequences, first + n_all // 4)
         about = {
             "row": decode_name(n_sequences, context), "n_sequences": n_sequences,
-            "from_context": first + N_WARM,
+            "from_context": first + N_WARM, "read_gb_per_s": round(read_bytes_per_s / 1e9, 2),
         }  # fmt: skip
         return {**about, **compared(samples, bound)}
 
@@ -336,23 +336,25 @@ class Pair:
         progress(PREFILL_NAME)
         for variant in variants:
             variant.open(1, N_PREFILL, N_PREFILL + 8)
-        samples = self._rounds(variants, "read_again", N_PREFILL)
+        samples, _ = self._rounds(variants, "read_again", N_PREFILL)
         for variant in variants:
             variant.close()
         bound = self.work.prefill_bound(self.machine, N_PREFILL)
         return {"row": PREFILL_NAME, **compared(samples, bound)}
 
-    def _rounds(self, variants: list[Variant], what: str, n_tokens: int) -> dict[str, Samples]:
-        """Let the variants take turns, every other round in reverse."""
+    def _rounds(
+        self, variants: list[Variant], what: str, n_tokens: int
+    ) -> tuple[dict[str, Samples], float]:
+        """Let the variants take turns, every other round in reverse; between them, just read."""
         samples = {variant.name: Samples(n_spare=self.options.runs) for variant in variants}
-        self.machine.measure_reading()
+        reading_rates = [self.machine.read()]
         for number in range(self.options.runs):
             for variant in variants[:: -1 if number % 2 else 1]:
                 name, child = variant.name, variant.child
                 ask = partial(child.ask, what, name=name, n_tokens=n_tokens)
                 samples[name].add(ask, self.options.patience)
-        self.machine.measure_reading()
-        return samples
+                reading_rates.append(self.machine.read())
+        return samples, median(reading_rates)
 
     def _wants(self, row_name: str) -> bool:
         return any(part in row_name for part in self.options.rows)
