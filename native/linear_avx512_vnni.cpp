@@ -18,9 +18,9 @@ struct Stripe {
     __mmask16 is_row;  // rows of the matrix, not of its padding
 };
 
-// With few rows of activations a kernel waits for its weights. The processor guesses what will be
-// read next, but not far enough ahead: where it alone gave 22 GB/s on one thread, asking for every
-// line 2 KiB ahead gave 25 and 4 KiB ahead 27, as much as a loop that only loads.
+// The processor guesses what will be read next, but not far enough ahead. One row on one thread: 22
+// GB/s if it is left to that, 25 with every line asked for 2 KiB ahead, 27 with 4 KiB, as much as a
+// loop that only loads. Eight rows: 229 and, 4 KiB ahead, 310 billion operations a second.
 void fetch_ahead(const std::uint8_t* tile, std::size_t n_bytes) {
     for (std::size_t i = 0; i < n_bytes; i += 64)
         _mm_prefetch(reinterpret_cast<const char*>(tile) + 4096 + i, _MM_HINT_T0);
@@ -78,7 +78,7 @@ void compute(const Stripe& w, const QuantizedRows& x, std::size_t row, const Out
     for (std::size_t m = 0; m < M; ++m) results[m] = _mm512_setzero_ps();
     for (std::size_t g = 0; g < w.n_groups; ++g) {
         const std::uint8_t* tile = w.tiles + g * tile_bytes;
-        if constexpr (M < 4) fetch_ahead(tile, tile_bytes);
+        fetch_ahead(tile, tile_bytes);
         __m512i sums[M][kChains<M>];
         for (std::size_t m = 0; m < M; ++m) {
             sums[m][0] = _mm512_set1_epi32(-w.offset * value_sums[g * height + m]);
@@ -106,15 +106,25 @@ void compute(const Stripe& w, const QuantizedRows& x, std::size_t row, const Out
     }
 }
 
+// As many rows as are left, fewer than kTogether, in one pass over the weights.
+template <int bits, std::size_t M>
+void compute_rest(const Stripe& w, const QuantizedRows& x, std::size_t row, std::size_t n_left,
+                  const Output& out, std::size_t out_stride) {
+    if constexpr (M > 0) {
+        if (n_left == M)
+            compute<bits, M>(w, x, row, out, out_stride);
+        else
+            compute_rest<bits, M - 1>(w, x, row, n_left, out, out_stride);
+    }
+}
+
 template <int bits>
 void compute_all(const Stripe& w, const QuantizedRows& x, std::size_t first, std::size_t last,
                  const Output& out, std::size_t out_stride) {
     std::size_t row = first;
     for (; row + kTogether <= last; row += kTogether)
         compute<bits, kTogether>(w, x, row, out, out_stride);
-    for (; row + 4 <= last; row += 4) compute<bits, 4>(w, x, row, out, out_stride);
-    for (; row + 2 <= last; row += 2) compute<bits, 2>(w, x, row, out, out_stride);
-    for (; row < last; ++row) compute<bits, 1>(w, x, row, out, out_stride);
+    compute_rest<bits, kTogether - 1>(w, x, row, last - row, out, out_stride);
 }
 
 }  // namespace
