@@ -12,8 +12,9 @@ namespace {
 
 // Rows of x that pass through a stripe's weights before the next stripe: they stay in a cache.
 constexpr std::size_t kRowsAtATime = 64;
-// Stripes that one piece of work holds at most, and pieces that each thread gets at least.
-constexpr std::size_t kStripesAPiece = 8, kPiecesAThread = 6;
+// Stripes of a piece of work for more rows than that: the rows stay in a cache for all of them.
+// Fewer rows take a stripe at a time, so that all threads are done at the same time.
+constexpr std::size_t kStripesForManyRows = 8;
 
 // Room for rounded activations.
 class RowBuffer {
@@ -38,11 +39,9 @@ struct StripeRun {
     std::size_t matrix, first, last;
 };
 
-std::vector<StripeRun> pieces_of(const std::vector<Product<QuantizedMatrix>>& products) {
-    std::size_t n_stripes = 0;
-    for (const auto& product : products) n_stripes += product.matrix->n_stripes();
-    const std::size_t fair = n_stripes / (kPiecesAThread * n_threads());
-    const std::size_t size = std::min(kStripesAPiece, std::max<std::size_t>(1, fair));
+std::vector<StripeRun> pieces_of(const std::vector<Product<QuantizedMatrix>>& products,
+                                 std::size_t n_rows) {
+    const std::size_t size = n_rows > kRowsAtATime ? kStripesForManyRows : 1;
     std::vector<StripeRun> pieces;
     for (std::size_t i = 0; i < products.size(); ++i) {
         const std::size_t n = products[i].matrix->n_stripes();
@@ -67,7 +66,7 @@ void multiply_rounded(const float* x, std::size_t n_rows, std::size_t n_columns,
                       const Isa& isa) {
     const RowBuffer buffer(n_rows, n_columns);
     round_rows(x, isa.quantize_row, buffer.rows);
-    const std::vector<StripeRun> pieces = pieces_of(products);
+    const std::vector<StripeRun> pieces = pieces_of(products, n_rows);
     parallel_for(pieces.size(), [&](std::size_t index) {
         const StripeRun& piece = pieces[index];
         const Product<QuantizedMatrix>& product = products[piece.matrix];

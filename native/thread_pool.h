@@ -1,8 +1,8 @@
 // The threads that all kernels share.
 //
-// A kernel cuts its work into numbered pieces whose results do not depend on who computes them;
-// threads take the next number from one counter, so a slow thread does not hold up the others,
-// and an answer has the same bits with any number of threads.
+// A kernel cuts its work into numbered pieces whose results do not depend on who computes them, so
+// an answer has the same bits with any number of threads. Each thread begins with a share of them,
+// and whoever is done takes from the others', so a slow thread does not hold them up.
 #pragma once
 
 #include <cstddef>
