@@ -51,21 +51,15 @@ std::vector<StripeRun> pieces_of(const std::vector<Product<QuantizedMatrix>>& pr
     return pieces;
 }
 
-void round_rows(const float* x, QuantizeRow kernel, const QuantizedRows& rows) {
-    const std::size_t n_pieces = (rows.n_rows + kRowsAtATime - 1) / kRowsAtATime;
-    parallel_for(n_pieces, [&](std::size_t piece) {
-        const std::size_t last = std::min(rows.n_rows, (piece + 1) * kRowsAtATime);
-        for (std::size_t row = piece * kRowsAtATime; row < last; ++row) kernel(x, rows, row);
-    });
-}
-
 }  // namespace
 
 void multiply_rounded(const float* x, std::size_t n_rows, std::size_t n_columns,
                       const std::vector<Product<QuantizedMatrix>>& products, bool adds,
                       const Isa& isa) {
     const RowBuffer buffer(n_rows, n_columns);
-    round_rows(x, isa.quantize_row, buffer.rows);
+    for_rows(n_rows, n_columns, [&](std::size_t first, std::size_t last) {
+        for (std::size_t row = first; row < last; ++row) isa.quantize_row(x, buffer.rows, row);
+    });
     const std::vector<StripeRun> pieces = pieces_of(products, n_rows);
     parallel_for(pieces.size(), [&](std::size_t index) {
         const StripeRun& piece = pieces[index];

@@ -1,27 +1,9 @@
 #include "step.h"
 
-#include <algorithm>
-
 #include "linear_all.h"
 #include "thread_pool.h"
 
 namespace sirocco {
-namespace {
-
-// Numbers that a piece of elementwise work holds at least: below that a thread costs more than it
-// brings.
-constexpr std::size_t kPieceNumbers = 16384;
-
-// Call work(first, last) for runs of rows, on all threads if there is enough to do.
-template <typename Work>
-void for_rows(std::size_t n_rows, std::size_t row_numbers, const Work& work) {
-    const std::size_t rows = std::max<std::size_t>(1, kPieceNumbers / row_numbers);
-    parallel_for((n_rows + rows - 1) / rows, [&](std::size_t piece) {
-        work(piece * rows, std::min(n_rows, (piece + 1) * rows));
-    });
-}
-
-}  // namespace
 
 void linear_all(const float* x, std::size_t n_rows, std::size_t n_columns,
                 const std::vector<AnyMatrix>& matrices, const std::vector<float*>& outs, bool adds,

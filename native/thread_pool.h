@@ -5,6 +5,7 @@
 // and whoever is done takes from the others', so a slow thread does not hold them up.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 
 namespace sirocco {
@@ -26,6 +27,17 @@ void parallel_for(std::size_t n_pieces, const Work& work) {
         n_pieces,
         [](const void* context, std::size_t index) { (*static_cast<const Work*>(context))(index); },
         &work);
+}
+
+// Call work(first, last) for runs of rows of `row_numbers` numbers each, on all threads if there is
+// enough to do: below so many numbers a thread costs more than it brings.
+template <typename Work>
+void for_rows(std::size_t n_rows, std::size_t row_numbers, const Work& work) {
+    constexpr std::size_t kPieceNumbers = 16384;
+    const std::size_t rows = std::max<std::size_t>(1, kPieceNumbers / row_numbers);
+    parallel_for((n_rows + rows - 1) / rows, [&](std::size_t piece) {
+        work(piece * rows, std::min(n_rows, (piece + 1) * rows));
+    });
 }
 
 }  // namespace sirocco
