@@ -30,7 +30,7 @@ class Patience:
     """How long is waited for what.
 
     Attributes:
-        queue_timeout_s: for an engine that is being replaced.
+        queue_timeout_s: for an engine that is being replaced, and for a turn.
         step_timeout_s: for one step of an engine.
     """
 
@@ -180,7 +180,9 @@ class EngineKeeper:
         self._launched = self._launch()
         log.info("engine starts", model_id=self._model_id, pid=self.pid)
         try:
-            engine = await EngineClient.connected(self._launched.socket)
+            engine = await EngineClient.connected(
+                self._launched.socket, queue_timeout_s=self._patience.queue_timeout_s
+            )
         except BaseException:
             await self._bury()
             if self._is_closing:

@@ -1,15 +1,17 @@
 """The places of an engine: never more than there are, and no account keeps the others out."""
 
 import copy
+import math
 from collections import Counter
 from contextlib import suppress
+from itertools import accumulate
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sirocco.engine.process.admission import Admission, Departures
+from sirocco.engine.process.admission import Admission, Pace
 from sirocco.errors import OutOfCapacity
 
 N_PLACES = 5
@@ -154,23 +156,54 @@ def test_an_answer_that_has_begun_keeps_its_place():
         admission.admit("a", "a")
 
 
+def pace_of(ends_s, *, is_full=True):
+    pace = Pace()
+    for end_s in ends_s:
+        pace.ended(end_s, is_full=is_full)
+    return pace
+
+
 @pytest.mark.parametrize(
     ("ends_s", "n_ahead", "now_s", "expected"),
     [
         ([], 5, 100.0, 1),
         ([90.0, 92.0, 94.0, 96.0, 98.0], 5, 100.0, 10),
         ([100.0] * 64, 5, 100.0, 1),
-        ([100.0], 300, 101.0, 60),
-        ([10.0], 5, 100.0, 1),
+        ([100.0, 101.0], 300, 101.0, 60),
+        ([100.0], 300, 101.0, 1),
+        ([10.0, 20.0], 5, 100.0, 1),
     ],
-    ids=["nothing known", "steady", "all at once", "capped", "long ago"],
+    ids=["nothing known", "steady", "all at once", "capped", "one end says nothing", "long ago"],
 )
 def test_a_retry_is_due_when_those_ahead_will_have_ended(ends_s, n_ahead, now_s, expected):
-    pace = Departures()
-    for end_s in ends_s:
-        pace.ended(end_s)
+    assert pace_of(ends_s).retry_after_s(n_ahead, now_s) == expected
 
-    assert pace.retry_after_s(n_ahead, now_s) == expected
+
+def test_ends_say_nothing_of_the_pace_when_nothing_waited():
+    assert pace_of([0.0, 20.0, 40.0], is_full=False).n_within(60.0, 40.0) == math.inf
+
+
+def test_the_pace_is_that_of_the_last_answers_while_something_waited():
+    pace = pace_of([0.0, 5.0, 10.0])
+    pace.ended(15.0, is_full=False)  # nothing waits, and for a while little is asked
+    pace.ended(45.0, is_full=True)
+    pace.ended(46.0, is_full=True)
+
+    assert pace.per_answer_s(46.0) == pytest.approx((5 + 5 + 5 + 1) / 4)
+    assert pace.n_within(8.0, 46.0) == pytest.approx(2.0)
+    assert pace.per_answer_s(90.0) == pytest.approx(1.0)  # those of the last minute
+    assert pace.per_answer_s(107.0) is None
+
+
+@given(gaps_s=st.lists(st.floats(0.0, 2.0), min_size=1, max_size=200))
+def test_a_pace_that_was_long_measured_is_the_mean_of_the_last_64(gaps_s):
+    ends_s = list(accumulate(gaps_s, initial=0.0))
+    pace = pace_of(ends_s)
+    kept = [gap for gap, end in zip(gaps_s, ends_s[1:], strict=True) if ends_s[-1] - end <= 60][
+        -64:
+    ]
+
+    assert pace.per_answer_s(ends_s[-1]) == pytest.approx(sum(kept) / len(kept), abs=1e-9)
 
 
 def test_room_is_looked_for_without_taking_it():

@@ -27,9 +27,9 @@ GREEDY = SamplingParams(temperature=0.0, max_tokens=20, ignore_eos=True)
 
 
 @asynccontextmanager
-async def running(engine):
+async def running(engine, **options):
     thread = EngineThread(lambda: engine)
-    live = await EngineClient.connected(thread.socket)
+    live = await EngineClient.connected(thread.socket, **options)
     try:
         yield live
     finally:
@@ -180,6 +180,24 @@ def test_no_more_wait_than_may_where_blocks_let_fewer_run(make_engine):
             return await asyncio.gather(*map(token_ids_of, again))
 
     assert [len(answer) for answer in asyncio.run(scenario())] == [20] * 5
+
+
+def test_whoever_would_wait_too_long_by_the_pace_so_far_is_refused_at_once(make_engine):
+    async def scenario():
+        engine = make_engine(max_waiting=7, max_running=1)
+        permits = gated(engine)
+        async with running(engine, queue_timeout_s=0.05) as live:
+            generations = [live.submit(asked([5, 6])) for _ in range(5)]
+            for generation in generations[:3]:
+                await asyncio.sleep(0.1)  # so long an answer takes
+                permits.release(20)
+                await token_ids_of(generation)
+            with pytest.raises(OutOfCapacity, match="all 2 places"):
+                live.submit(asked([5, 6]))
+            permits.release(1000)
+            return await asyncio.gather(*map(token_ids_of, generations[3:]))
+
+    assert [len(answer) for answer in asyncio.run(scenario())] == [20] * 2
 
 
 def test_a_newcomer_takes_the_place_of_the_youngest_of_an_account_that_has_many(make_engine):

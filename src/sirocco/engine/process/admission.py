@@ -3,6 +3,8 @@
 The house has places for as many answers as can run, and as may wait beside them. When it is
 full, one account cannot keep the others out: a newcomer takes the place of the youngest answer
 that has not begun, of the account with the most places, if that leaves the two more alike.
+Where answers take so long that whoever waits behind the others would be refused in the end, the
+house has fewer places to wait.
 
 A request that is still being read has no place. It is *expected*, and whoever of its account
 comes after it is told at once if there will be no place left: so a crowd that comes for the one
@@ -138,27 +140,45 @@ def _count_down(counter: Counter[str], account: str) -> None:
         del counter[account]
 
 
-class Departures:
-    """How fast answers ended lately, and so how long those that wait will take.
+class Pace:
+    """How fast answers end when all that can run do, and so how long those that wait will take.
 
-    All times are seconds of the caller's clock.
+    Times between two ends count if something waited at the first of them: an engine that has
+    little to do ends few answers, and could end many. All times are seconds of the caller's clock.
     """
 
     def __init__(self) -> None:
-        self._ends: deque[float] = deque(maxlen=_REMEMBERED_ENDS)
+        self._gaps: deque[tuple[float, float]] = deque()  # when it was over, how long it was
+        self._sum_s = 0.0
+        self._last_s: float | None = None  # end after which something waited
 
-    def ended(self, now_s: float) -> None:
-        """Note that an answer has ended."""
-        self._ends.append(now_s)
+    def ended(self, now_s: float, *, is_full: bool) -> None:
+        """Note that an answer has ended; `is_full` if another one waited for its place."""
+        if self._last_s is not None:
+            self._gaps.append((now_s, now_s - self._last_s))
+            self._sum_s += now_s - self._last_s
+        if len(self._gaps) > _REMEMBERED_ENDS:
+            self._forget_oldest()
+        self._last_s = now_s if is_full else None
+
+    def per_answer_s(self, now_s: float) -> float | None:
+        """Seconds from one end to the next in the last minute; None if nothing is known."""
+        while self._gaps and now_s - self._gaps[0][0] > _LONGEST_RETRY_S:
+            self._forget_oldest()
+        return max(0.0, self._sum_s) / len(self._gaps) if self._gaps else None
+
+    def n_within(self, wait_s: float, now_s: float) -> float:
+        """Guess how many answers will end within a time; infinitely many if nothing is known."""
+        per_answer_s = self.per_answer_s(now_s)
+        return wait_s / per_answer_s if per_answer_s else math.inf
 
     def retry_after_s(self, n_ahead: int, now_s: float) -> int:
         """Guess after how many seconds `n_ahead` answers will have ended; 1 … 60.
 
-        If nothing has ended in the last minute nothing is known, and the guess is 1.
+        If nothing is known of the last minute the guess is 1.
         """
-        while self._ends and now_s - self._ends[0] > _LONGEST_RETRY_S:
-            self._ends.popleft()
-        if not self._ends:
-            return 1
-        per_answer_s = (now_s - self._ends[0]) / len(self._ends)
-        return max(1, min(_LONGEST_RETRY_S, math.ceil(per_answer_s * n_ahead)))
+        wait_s = (self.per_answer_s(now_s) or 0.0) * n_ahead
+        return max(1, min(_LONGEST_RETRY_S, math.ceil(wait_s)))
+
+    def _forget_oldest(self) -> None:
+        self._sum_s -= self._gaps.popleft()[1]

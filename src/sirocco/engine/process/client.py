@@ -4,6 +4,7 @@ It holds no tensors and imports none. Everything here runs in one event loop.
 """
 
 import asyncio
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sirocco.engine.block_view import BlockView
 from sirocco.engine.inspection.request import InspectionRequest
-from sirocco.engine.process.admission import Admission, Departures
+from sirocco.engine.process.admission import Admission, Pace
 from sirocco.engine.process.channel import ChannelError, EngineProtocol, frame
 from sirocco.engine.process.generation import Generation
 from sirocco.engine.process.inspections import BlockLooks, Inspection, Inspections
@@ -65,7 +66,7 @@ class EngineClient:
         lost: done with the reason when the engine can be heard no more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, queue_timeout_s: float = math.inf) -> None:
         self.load = Load()
         self.n_steps = 0
         self.has_work = False
@@ -77,7 +78,8 @@ class EngineClient:
         self._live: dict[str, Generation] = {}
         self._inspections = Inspections(self._send)
         self._looks = BlockLooks(self._send)
-        self._departures = Departures()
+        self._pace = Pace()
+        self._queue_timeout_s = queue_timeout_s
         self._turns = Turns()
         self._is_closing = False
         # The engine says how much it takes when it is loaded; before that it is nothing.
@@ -87,12 +89,17 @@ class EngineClient:
         self._admission = Admission(0)
 
     @classmethod
-    async def connected(cls, to_engine: socket.socket) -> "EngineClient":
+    async def connected(
+        cls, to_engine: socket.socket, *, queue_timeout_s: float = math.inf
+    ) -> "EngineClient":
         """Wait until the engine behind a socket is loaded, however long that takes.
+
+        Args:
+            queue_timeout_s: whoever would wait longer for its turn is refused at once.
 
         Raises: SetupError as the engine gave it; EngineFault if it ended without a word.
         """
-        client = cls()
+        client = cls(queue_timeout_s)
         to_engine.setblocking(False)
         await asyncio.get_running_loop().create_unix_connection(
             lambda: client._protocol, sock=to_engine
@@ -244,7 +251,7 @@ class EngineClient:
     def _out_of_capacity(self, text: str) -> OutOfCapacity:
         n_ahead = self._admission.n_unstarted + 1
         return OutOfCapacity(
-            text, retry_after_s=self._departures.retry_after_s(n_ahead, time.monotonic())
+            text, retry_after_s=self._pace.retry_after_s(n_ahead, time.monotonic())
         )
 
     def _abort(self, request_id: str) -> None:
@@ -283,10 +290,14 @@ class EngineClient:
             self._started.set_exception(error_of(message.error))
 
     def _heed(self, load: Load) -> None:
-        """Know how much the engine has to do; as many as may wait beside those that can run."""
+        """Know how much the engine has to do, and so how many may have a place.
+
+        As many may wait as were allowed to, but no more than have a turn in time.
+        """
         self.load = load
-        n_without_blocks = self._max_running - load.n_runnable
-        self._admission.resize(max(1, self._max_live - n_without_blocks))
+        n_in_time = self._pace.n_within(self._queue_timeout_s, time.monotonic())
+        n_may_wait = min(self._max_live - self._max_running, max(1, n_in_time))
+        self._admission.resize(max(1, load.n_runnable + int(n_may_wait)))
 
     def _deliver(self, piece: Piece) -> None:
         request_id = piece.request_id
@@ -294,7 +305,8 @@ class EngineClient:
         if generation is None:
             return  # it was pushed out, and the engine did not know yet
         if piece.is_last:
-            self._departures.ended(time.monotonic())
+            is_full = len(self._live) > self.load.n_runnable
+            self._pace.ended(time.monotonic(), is_full=is_full)
             self._over(request_id)
         elif not generation.n_output_tokens:
             self._admission.began(request_id)
