@@ -35,6 +35,11 @@ class Machine:
             name = str(dtype).removeprefix("torch.")
             self.operations_per_s[name] = max(rate, self.operations_per_s.get(name, 0.0))
 
+    @property
+    def fastest(self) -> float:
+        """Operations per second in the number format that is multiplied fastest."""
+        return max(self.operations_per_s.values())
+
     def summary(self) -> dict[str, object]:
         """Gigabytes and giga-operations per second."""
         return {
@@ -56,15 +61,18 @@ class Work:
         """What it has to read and to multiply."""
         return Needs(self.shape, self.weights, FLOAT16)
 
-    def decode_bound(self, read_bytes_per_s: float, n_sequences: int, context: int) -> float:
-        """Tokens per second if reading were all."""
+    def decode_bound(
+        self, machine: Machine, read_bytes_per_s: float, n_sequences: int, context: int
+    ) -> float:
+        """Tokens per second if reading were all, or multiplying, whichever takes longer."""
         step_bytes = self.needs.step_bytes + n_sequences * self.needs.kv_bytes(context)
-        return n_sequences * read_bytes_per_s / step_bytes
+        operations = 2.0 * self.needs.n_in_matrices * n_sequences
+        step_s = max(step_bytes / read_bytes_per_s, operations / machine.fastest)
+        return n_sequences / step_s
 
     def prefill_bound(self, machine: Machine, n_tokens: int) -> float:
         """Tokens per second if multiplying were all."""
-        fastest = max(machine.operations_per_s.values())
-        return n_tokens * fastest / self.needs.prefill_operations(n_tokens)
+        return n_tokens * machine.fastest / self.needs.prefill_operations(n_tokens)
 
 
 def multiplying_rate(dtype: torch.dtype, size: int) -> float:

@@ -10,10 +10,10 @@ used the processors meanwhile: threads that spin, as the peer's do, lose most by
 
 Beside each row stands the bound. Decode reads all matrices and the keys and values (float16) once
 per step, at the rate at which torch sums 1 GiB between this row's turns (the median: a shared
-machine's memory is twice as fast in one minute as in another). Prefill multiplies: two operations
-per weight and token, and the causal half of attention, at the fastest rate at which torch
-multiplied large matrices in this run, be it float32, bfloat16 or int8; a kernel may beat torch,
-and then this bound as well.
+machine's memory is twice as fast in one minute as in another), or multiplies with the matrices, if
+that takes longer. Prefill multiplies: two operations per weight and token, and the causal half of
+attention. Multiplying is counted at the fastest rate at which torch multiplied large matrices in
+this run, be it float32, bfloat16 or int8; a kernel may beat torch, and then this bound as well.
 """
 
 import argparse
@@ -325,7 +325,9 @@ class Pair:
         samples, read_bytes_per_s = self._rounds(variants, "advance", self.options.tokens)
         for variant in variants:
             variant.close()
-        bound = self.work.decode_bound(read_bytes_per_s, n_sequences, first + n_all // 4)
+        bound = self.work.decode_bound(
+            self.machine, read_bytes_per_s, n_sequences, first + n_all // 4
+        )
         about = {
             "row": decode_name(n_sequences, context), "n_sequences": n_sequences,
             "from_context": first + N_WARM, "read_gb_per_s": round(read_bytes_per_s / 1e9, 2),
@@ -347,14 +349,19 @@ class Pair:
     ) -> tuple[dict[str, Samples], float]:
         """Let the variants take turns, every other round in reverse; between them, just read."""
         samples = {variant.name: Samples(n_spare=self.options.runs) for variant in variants}
-        reading_rates = [self.machine.read()]
+        reading_rates = [self._read_in_quiet()]
         for number in range(self.options.runs):
             for variant in variants[:: -1 if number % 2 else 1]:
                 name, child = variant.name, variant.child
                 ask = partial(child.ask, what, name=name, n_tokens=n_tokens)
                 samples[name].add(ask, self.options.patience)
-                reading_rates.append(self.machine.read())
+                reading_rates.append(self._read_in_quiet())
         return samples, median(reading_rates)
+
+    def _read_in_quiet(self) -> float:
+        """Read when the threads of the last turn have stopped to spin."""
+        wait_for_quiet(self.options.patience)
+        return self.machine.read()
 
     def _wants(self, row_name: str) -> bool:
         return any(part in row_name for part in self.options.rows)
