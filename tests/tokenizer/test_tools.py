@@ -163,6 +163,15 @@ def test_an_answer_that_is_cut_off_anywhere_has_the_calls_that_were_whole(n_call
         assert read_tool_calls(text[:length]) == cut_off, text[:length]
 
 
+@pytest.mark.parametrize(
+    "rest", ['{"name":"b","arguments":{}}]', ",1]", ',"name"]', ",{}]", " ]", "}"]
+)
+def test_what_does_not_keep_to_the_grammar_is_left_out_with_all_that_follows(rest):
+    first = CallsRead((ToolCall("a", "{}"),), is_cut_off=True)
+
+    assert read_tool_calls('[{"name":"a","arguments":{}}' + rest) == first
+
+
 def test_arguments_that_are_nested_beyond_reason_are_no_call():
     nested = '{"x":' * 100_000
 

@@ -84,7 +84,8 @@ def tool_grammar(
 def read_tool_calls(text: str) -> CallsRead:
     """Find the calls in an answer that kept to `tool_grammar`.
 
-    One that was cut off has those calls that were whole by then; what had begun is left out.
+    One that was cut off has those calls that were whole by then; what had begun is left out, and so
+    is whatever does not keep to the grammar, with all that follows it.
     """
     if not begins_call(text):
         return CallsRead()
@@ -94,12 +95,14 @@ def read_tool_calls(text: str) -> CallsRead:
     while True:
         try:
             value, at = _JSON.raw_decode(text, at)
-        except (ValueError, RecursionError):
+            calls.append(_call(value))
+        except (ValueError, RecursionError, KeyError, TypeError):
             return CallsRead(tuple(calls), is_cut_off=True)
-        calls.append(_call(value))
         if not is_list or text[at : at + 1] == "]":
             return CallsRead(tuple(calls))
-        at += 1  # the comma before the next one
+        if text[at : at + 1] != ",":
+            return CallsRead(tuple(calls), is_cut_off=True)
+        at += 1
 
 
 def begins_call(text: str) -> bool:
