@@ -12,9 +12,10 @@ namespace {
 
 // Rows of x that pass through a stripe's weights before the next stripe: they stay in a cache.
 constexpr std::size_t kRowsAtATime = 64;
-// Stripes of a piece of work for more rows than that: the rows stay in a cache for all of them.
-// Fewer rows take a stripe at a time, so that all threads are done at the same time.
-constexpr std::size_t kStripesForManyRows = 8;
+// More rows than that stay in a cache for all stripes of a piece: so many of them at most, but so
+// few that each thread has some pieces. Fewer rows take a stripe at a time, so that all threads are
+// done at the same time.
+constexpr std::size_t kStripesAPiece = 8, kPiecesAThread = 6;
 
 // Room for rounded activations.
 class RowBuffer {
@@ -41,7 +42,11 @@ struct StripeRun {
 
 std::vector<StripeRun> pieces_of(const std::vector<Product<QuantizedMatrix>>& products,
                                  std::size_t n_rows) {
-    const std::size_t size = n_rows > kRowsAtATime ? kStripesForManyRows : 1;
+    std::size_t n_stripes = 0;
+    for (const auto& product : products) n_stripes += product.matrix->n_stripes();
+    const std::size_t fair = n_stripes / (kPiecesAThread * n_threads());
+    const std::size_t most = n_rows > kRowsAtATime ? kStripesAPiece : 1;
+    const std::size_t size = std::min(most, std::max<std::size_t>(1, fair));
     std::vector<StripeRun> pieces;
     for (std::size_t i = 0; i < products.size(); ++i) {
         const std::size_t n = products[i].matrix->n_stripes();
