@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from statistics import median
 from time import perf_counter
 
@@ -18,11 +19,11 @@ class Machine:
 
     reading_rates: list[float] = field(default_factory=list)
     operations_per_s: dict[str, float] = field(default_factory=dict)
-    _numbers: torch.Tensor = field(default_factory=lambda: torch.ones(2**27, dtype=torch.int64))
 
     def read(self) -> float:
         """Sum 1 GiB, which no cache holds: bytes per second of this moment."""
-        rate = self._numbers.nbytes / seconds(self._numbers.sum)
+        numbers = large_array()
+        rate = numbers.nbytes / seconds(numbers.sum)
         self.reading_rates.append(rate)
         return rate
 
@@ -73,6 +74,12 @@ class Work:
     def prefill_bound(self, machine: Machine, n_tokens: int) -> float:
         """Tokens per second if multiplying were all."""
         return n_tokens * machine.fastest / self.needs.prefill_operations(n_tokens)
+
+
+@cache
+def large_array() -> torch.Tensor:
+    """Make 1 GiB of numbers, once and not before something is read."""
+    return torch.ones(2**27, dtype=torch.int64)
 
 
 def multiplying_rate(dtype: torch.dtype, size: int) -> float:
