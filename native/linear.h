@@ -77,6 +77,15 @@ struct Output {
     bool adds;
 };
 
+// Ask for the bytes of a tile 4 KiB further on. The processor guesses what will be read next, but not
+// far enough ahead. With AVX-512, one row on one thread: 22 GB/s if it is left to that, 25 with every
+// line asked for 2 KiB ahead, 27 with 4 KiB, as much as a loop that only loads; eight rows: 229 and,
+// 4 KiB ahead, 310 billion operations a second. With AVX2, four rows: 145 and 192. Static: each file
+// that includes this gets its own, compiled with its own flags.
+static inline void fetch_ahead(const std::uint8_t* tile, std::size_t n_bytes) {
+    for (std::size_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(tile + 4096 + i, 0, 3);
+}
+
 // Columns 16·stripe … 16·stripe + 15 of the results, for the rows first … last-1 of x; `first` is a
 // multiple of 16.
 using LinearStripe = void (*)(const QuantizedMatrix& w, std::size_t stripe, const QuantizedRows& x,

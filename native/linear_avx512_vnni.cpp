@@ -18,14 +18,6 @@ struct Stripe {
     __mmask16 is_row;  // rows of the matrix, not of its padding
 };
 
-// The processor guesses what will be read next, but not far enough ahead. One row on one thread: 22
-// GB/s if it is left to that, 25 with every line asked for 2 KiB ahead, 27 with 4 KiB, as much as a
-// loop that only loads. Eight rows: 229 and, 4 KiB ahead, 310 billion operations a second.
-void fetch_ahead(const std::uint8_t* tile, std::size_t n_bytes) {
-    for (std::size_t i = 0; i < n_bytes; i += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(tile) + 4096 + i, _MM_HINT_T0);
-}
-
 __m512i four_activations(const std::int8_t* values) {
     return _mm512_set1_epi32(*reinterpret_cast<const int*>(values));
 }
